@@ -1,0 +1,1 @@
+"""What is coming: quantile forecasts of the arrival rate."""

@@ -1,0 +1,1 @@
+"""Traffic: traces, arrivals, and an open-loop generator that measures what clients see."""

@@ -1,0 +1,1 @@
+"""What was seen: one Observation and one definition of every figure, for every plant."""

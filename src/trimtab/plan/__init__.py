@@ -1,0 +1,1 @@
+"""What to do: a planning question in, a plan with its reasons out."""

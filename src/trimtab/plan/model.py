@@ -1,0 +1,185 @@
+"""What to do: planning questions and answers as frozen values. `PlanRequest` → a policy → `PlanResult`.
+
+A *plan* says for every task which variants, replicas, cores, batch size and share of traffic it gets. A replica of a
+task may hold several *resident* variants, between which the dispatcher may choose per batch where the plan allows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from trimtab.profile.model import Profile
+from trimtab.spec.model import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A group of equal replicas of one task that serve one variant by default."""
+
+    variant: str
+    replicas: int
+    cores: int
+    """Cores of one replica."""
+    threads: int
+    """Threads of one inference; the replica runs cores ÷ threads inferences at once."""
+    batch: int
+    """Largest batch the dispatcher forms for it."""
+    share: float = 1.0
+    """Share of the task's traffic; the shares of a task sum to 1."""
+
+    @property
+    def concurrency(self) -> int:
+        """Batches that the whole group serves at once."""
+        return self.replicas * (self.cores // self.threads)
+
+    @property
+    def total_cores(self) -> int:
+        """Cores that the whole group holds."""
+        return self.replicas * self.cores
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlan:
+    """What one task gets."""
+
+    task: str
+    allocations: tuple[Allocation, ...]
+    resident: tuple[str, ...]
+    """Variants loaded in every replica of the task, the allocated ones included."""
+    may_use: tuple[str, ...] = ()
+    """Resident variants that the dispatcher may use per batch beside the allocated one, to meet a deadline.
+
+    Empty for a policy that fixes the variant."""
+
+    @property
+    def cores(self) -> int:
+        """Cores that the task holds."""
+        return sum(a.total_cores for a in self.allocations)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan for every task of a pipeline, made for `rate_rps` requests per second at the gateway."""
+
+    tasks: Mapping[str, TaskPlan]
+    rate_rps: float
+
+    @property
+    def id(self) -> str:
+        """Ten hexadecimal digits that follow from what the plan does; the rate it was made for does not enter."""
+        content = {name: asdict(task) for name, task in self.tasks.items()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
+
+    @property
+    def cores(self) -> int:
+        """Cores that the plan holds."""
+        return sum(t.cores for t in self.tasks.values())
+
+    def variants(self) -> dict[str, tuple[str, ...]]:
+        """Task → allocated variants."""
+        return {name: tuple(a.variant for a in task.allocations) for name, task in self.tasks.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a plan may hold at most: the tighter of the pipeline's budget and the plant's capacity."""
+
+    cores: float
+    memory_bytes: int | None = None
+    replicas_per_task: int = 100
+    max_allocations_per_task: int = 1
+    """1: the plant cannot split a task's traffic over groups of replicas."""
+    in_place_variants: bool = True
+    """Whether a replica can hold several variants and switch between them at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """One planning question."""
+
+    pipeline: Pipeline
+    profile: Profile
+    rate_rps: float
+    """Arrival rate to plan for, requests per second at the gateway."""
+    limits: Limits
+    arrival_scv: float = 1.0
+    """Squared coefficient of variation of the times between arrivals: 1 is Poisson, more is bursty."""
+    service_ratio: Mapping[str, float] = field(default_factory=dict)
+    """Task → measured ÷ profiled service time, as seen live; 1 where absent."""
+    current: Plan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage of a decision: its name, the value it gave and the reason, in words with numbers."""
+
+    name: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEstimate:
+    """What a plan is expected to do at one task."""
+
+    service_s: float
+    """Service time of a full batch at the SLO's quantile."""
+    waiting_s: float
+    """Time before service at the SLO's quantile, batch formation included."""
+    utilisation: float
+    capacity_rps: float
+    """Largest rate of requests at the gateway that the task's replicas can serve at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanEstimate:
+    """What a plan is expected to do at a rate. `latency_s` follows the latency model named in `latency_model`."""
+
+    latency_s: float
+    latency_model: str
+    meets_slo: bool
+    accuracy: float
+    """Product of the tasks' accuracies (PAS as a fraction); for mixes, of their traffic-weighted means."""
+    cores: int
+    goodput_rps: float
+    """Requests per second expected to be answered within the SLO."""
+    cost_per_hour: float | None
+    """In the pipeline's currency; None without a price."""
+    tasks: Mapping[str, TaskEstimate]
+    extrapolated: tuple[str, ...] = ()
+    """What had to be read outside the profile's measurements, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveValue:
+    """The objective's value and its parts, in the order in which they count."""
+
+    kind: str
+    value: float
+    parts: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerUp:
+    """The best plan that does something else, and why it lost."""
+
+    plan: Plan
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResult:
+    """The answer to a planning question. When `feasible` is false, `plan` is the least bad one (least goodput lost)."""
+
+    policy: str
+    plan: Plan
+    feasible: bool
+    estimate: PlanEstimate
+    objective: ObjectiveValue
+    steps: tuple[Step, ...]
+    binding: tuple[str, ...] = ()
+    """Constraints without slack, in words: relaxing one of them could improve the objective."""
+    runner_up: RunnerUp | None = None

@@ -1,0 +1,1 @@
+"""How a plan is proposed: published policies and ours, behind one protocol."""

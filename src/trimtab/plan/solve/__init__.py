@@ -1,0 +1,1 @@
+"""Exact solvers: they see numbers and options, not pipelines."""

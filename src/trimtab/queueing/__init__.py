@@ -1,0 +1,1 @@
+"""Theory: waiting times of queues with several servers and batches; each formula cites its source."""

@@ -1,0 +1,1 @@
+"""What is wanted: the pipeline file, parsed once, here, into frozen values."""

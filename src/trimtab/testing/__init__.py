@@ -1,0 +1,1 @@
+"""The public conformance kit: checks and fakes for those who bring their own policy, forecaster or plant."""
