@@ -1,3 +1,1 @@
-"""The request path as decisions: admission, batch formation, variant choice, routing. Pure; the runtime and the
-simulator call the same functions.
-"""
+"""The request path as decisions: admission, batch formation, variant choice. Pure; every plant calls these."""

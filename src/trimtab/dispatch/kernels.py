@@ -1,0 +1,138 @@
+"""Dispatch kernels: the decisions of the request path as functions of scalars and NumPy arrays.
+
+This is their only source: the local runtime calls them as they stand, and a compiled simulator compiles these very
+functions. So they use nothing but numbers, arrays and loops, take time as an argument and keep no state.
+
+Arrays over variants are ordered most accurate first. `service_s[v, b]` is the time of a batch of b at variant v, for
+b = 1 … B (column 0 is unused), non-decreasing in b; `ratio[v]` corrects it by what is measured live.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+PRESSURE = 0.35
+"""Share of a task's part of the SLO that the backlog left behind may take at a variant before a cheaper one is used."""
+
+
+def fitting_batch(slack_s: float, service_s: Floats, ratio: float, most: int) -> int:
+    """Largest batch of at most `most` whose service ends within `slack_s`; 0 when not even one item fits.
+
+    `service_s`: shape (B + 1,), one variant's row.
+    """
+    batch = most
+    while batch > 0 and service_s[batch] * ratio > slack_s:
+        batch -= 1
+    return batch
+
+
+def choose(
+    slack_s: float,
+    last_slack_s: float,
+    queued: int,
+    free_slots: int,
+    slots: int,
+    service_s: Floats,
+    ratio: Floats,
+    allowed: Flags,
+    max_batch: int,
+    pressure_s: float,
+) -> tuple[int, int]:
+    """Variant and batch size for the head of an earliest-deadline-first queue: (variant, batch), or (-1, 0).
+
+    The most accurate allowed variant is taken whose batch ends within the head's `slack_s` (this task's part of the
+    time left) and whose use for all that stays behind would take at most `pressure_s`. Where none does, the allowed
+    variant with the least time per item is taken that still saves the head, which may now use up `last_slack_s` (all
+    the time left but what the fastest way through the later tasks takes). (-1, 0): nothing can save the head.
+
+    Free slots share the queue: a batch takes at most ⌈queued ÷ free_slots⌉, since b items in one batch end together
+    while b parallel batches of one end sooner.
+
+    Args:
+        slack_s: seconds this task may take for the head, by plan.
+        last_slack_s: seconds it may take at the very most.
+        queued: items waiting, at least 1.
+        free_slots: batches that could start now, at least 1.
+        slots: batches that all ready replicas serve at once.
+        service_s: shape (V, B + 1).
+        ratio: shape (V,).
+        allowed: shape (V,).
+        max_batch: the plan's largest batch, at most B.
+        pressure_s: bound on the time to drain what stays behind.
+    """
+    most = min(max_batch, (queued + free_slots - 1) // free_slots)
+    for v in range(service_s.shape[0]):
+        if allowed[v]:
+            batch = fitting_batch(slack_s, service_s[v], ratio[v], most)
+            if batch > 0:
+                drain_s = (queued - batch) * service_s[v, batch] * ratio[v] / (batch * slots)
+                if drain_s <= pressure_s:
+                    return v, batch
+    best, best_batch, best_per_item_s = -1, 0, np.inf
+    for v in range(service_s.shape[0]):
+        if allowed[v]:
+            batch = fitting_batch(last_slack_s, service_s[v], ratio[v], most)
+            if batch > 0 and service_s[v, batch] * ratio[v] / batch < best_per_item_s:
+                best, best_batch = v, batch
+                best_per_item_s = service_s[v, batch] * ratio[v] / batch
+    return best, best_batch
+
+
+def fastest(service_s: Floats, ratio: Floats, allowed: Flags, max_batch: int) -> tuple[float, float]:
+    """Least seconds for one item alone, and least seconds per item in any batch up to `max_batch`."""
+    alone_s, per_item_s = np.inf, np.inf
+    for v in range(service_s.shape[0]):
+        if allowed[v]:
+            alone_s = min(alone_s, service_s[v, 1] * ratio[v])
+            for batch in range(1, max_batch + 1):
+                per_item_s = min(per_item_s, service_s[v, batch] * ratio[v] / batch)
+    return alone_s, per_item_s
+
+
+def predicted_response_s(
+    queued: Ints, in_service: Ints, slots: Ints, per_item_s: Floats, alone_s: Floats, upstream: Flags, enter: Flags
+) -> float:
+    """Least response time that a request arriving now can hope for, in seconds, over the tasks in topological order.
+
+    A fluid bound: at each task it finds the backlog that is left when it gets there, drained at the fastest rate.
+    Half of what is in service counts as still to be done. Infinite when a task on the way has no slot at all.
+
+    Args:
+        queued: shape (T,), items waiting.
+        in_service: shape (T,), items in service.
+        slots: shape (T,), batches served at once.
+        per_item_s: shape (T,), from `fastest`.
+        alone_s: shape (T,), from `fastest`.
+        upstream: shape (T, T); upstream[t, u] when u runs directly before t.
+        enter: shape (T,); the tasks that this request visits.
+    """
+    tasks = queued.shape[0]
+    done_s = np.zeros(tasks)
+    response_s = 0.0
+    for t in range(tasks):
+        if not enter[t]:
+            continue
+        reach_s = 0.0
+        for u in range(t):
+            if upstream[t, u] and enter[u]:
+                reach_s = max(reach_s, done_s[u])
+        if slots[t] == 0:
+            return np.inf
+        backlog_s = (queued[t] + 0.5 * in_service[t]) * per_item_s[t] / slots[t]
+        waiting_s = 0.0 if queued[t] == 0 and in_service[t] < slots[t] else max(0.0, backlog_s - reach_s)
+        done_s[t] = reach_s + waiting_s + alone_s[t]
+        response_s = max(response_s, done_s[t])
+    return response_s
+
+
+def corrected_ratio(ratio: float, measured_s: float, expected_s: float, gain: float = 0.1) -> float:
+    """Exponentially weighted ratio of measured to expected time; one measurement counts as at most 5 times expected.
+
+    The cap keeps a single stall (a page fault, a paused machine) from closing a variant for long.
+    """
+    return ratio + gain * (min(max(measured_s / expected_s, 0.2), 5.0) - ratio)
