@@ -1,0 +1,283 @@
+"""What a gateway and a worker say to each other: the messages, and their form as bytes on a local stream socket.
+
+A frame is a fixed prefix (magic, header length, body length), a MessagePack header (the message and a list of tensor
+names, dtypes and shapes) and the tensors' raw little-endian bytes, each padded to 64 bytes:
+
+    "TTF1" | u32 header bytes | u64 body bytes | header | padding | tensor | padding | tensor | padding …
+
+Nothing here does I/O. `encode` gives buffers to send (tensors are not copied); `Decoder` hands out the buffer to
+receive into, in the manner of `asyncio.BufferedProtocol`, and both sides use it. Lengths are bounded, and bytes that
+are no frame raise `WorkerError`: a stream cannot be trusted after that, so its owner closes it.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.errors import WorkerError
+from trimtab.runtime.service import Tensor, TensorInfo
+
+MAGIC = b"TTF1"
+MAX_HEADER_BYTES = 1 << 20
+MAX_BODY_BYTES = 1 << 30
+_PREFIX = struct.Struct("<4sIQ")
+_ALIGN_BYTES = 64
+_SCRATCH_BYTES = 1 << 16
+"""Frames up to this size are received many at a time and copied out; larger ones into a buffer of their own."""
+
+DTYPES = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in (
+        *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        *("float16", "float32", "float64"),
+    )
+}
+"""The dtypes that tensors may have, by NumPy's name."""
+
+
+class TensorHead(msgspec.Struct, frozen=True, array_like=True):
+    """Name, dtype and shape of a tensor on the wire; -1 for a free axis where it describes an interface."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def info(self) -> TensorInfo:
+        """The same as the value that the rest of the runtime uses."""
+        return TensorInfo(self.name, DTYPES[self.dtype], self.shape)
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A message; `id` ties an answer to its question."""
+
+    id: int
+
+
+class Setup(_Message, frozen=True):
+    """Gateway → worker, first and once: cores to hold, threads to start with, thread counts to build sessions for."""
+
+    core_ids: tuple[int, ...]
+    threads: int
+    thread_options: tuple[int, ...]
+    warm_batches: tuple[int, ...]
+
+
+class Load(_Message, frozen=True):
+    """Gateway → worker: make `variant` resident. Answered by `Loaded`, or `Failure` with nothing changed."""
+
+    variant: str
+    path: str
+
+
+class Unload(_Message, frozen=True):
+    """Gateway → worker: forget `variant`; batches of it that are running finish."""
+
+    variant: str
+
+
+class SetCores(_Message, frozen=True):
+    """Gateway → worker: hold these cores and use `threads` per inference, from the next batch on."""
+
+    core_ids: tuple[int, ...]
+    threads: int
+
+
+class Run(_Message, frozen=True):
+    """Gateway → worker: one batch for `variant`; the frame's tensors are its inputs."""
+
+    variant: str
+
+
+class AskStatus(_Message, frozen=True):
+    """Gateway → worker: answered by `Status`."""
+
+
+class Stop(_Message, frozen=True):
+    """Gateway → worker: finish what was accepted, refuse the rest, exit."""
+
+
+class Hello(_Message, frozen=True):
+    """Worker → gateway: answer to `Setup`."""
+
+    pid: int
+    versions: dict[str, str]
+    missing: tuple[str, ...]
+    """Capabilities that this system lacks, in words."""
+
+
+class Loaded(_Message, frozen=True):
+    """Worker → gateway: a variant is resident and warm."""
+
+    load_time_s: float
+    memory_bytes: int
+    inputs: tuple[TensorHead, ...]
+    outputs: tuple[TensorHead, ...]
+
+
+class Done(_Message, frozen=True):
+    """Worker → gateway: an `Unload` or `SetCores` is in force."""
+
+
+class Result(_Message, frozen=True):
+    """Worker → gateway: a batch's answer; the frame's tensors are its outputs. `service_s` excludes waiting."""
+
+    service_s: float
+
+
+class Status(_Message, frozen=True):
+    """Worker → gateway: what the process holds."""
+
+    rss_bytes: int
+    cpu_s: float
+    resident: tuple[str, ...]
+    running: int
+    queued: int
+
+
+class Failure(_Message, frozen=True):
+    """Worker → gateway: the message `id` failed. `kind` is `model`, `input` or `worker`: whose fault it is."""
+
+    kind: str
+    text: str
+
+
+Message = Setup | Load | Unload | SetCores | Run | AskStatus | Stop | Hello | Loaded | Done | Result | Status | Failure
+
+
+class _Header(msgspec.Struct, frozen=True, array_like=True):
+    message: Message
+    tensors: tuple[TensorHead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A decoded frame. The tensors are views of one buffer that belongs to this frame alone."""
+
+    message: Message
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def encode(message: Message, tensors: Mapping[str, Tensor] | None = None) -> list[bytes | memoryview]:
+    """The frame as buffers to send in this order. Contiguous tensors are not copied: do not change them meanwhile.
+
+    Raises:
+        WorkerError: a tensor's dtype is not one of `DTYPES`, or the frame is larger than the stated bounds.
+    """
+    heads: list[TensorHead] = []
+    buffers: list[bytes | memoryview] = []
+    body_bytes = 0
+    for name, tensor in (tensors or {}).items():
+        dtype = DTYPES.get(tensor.dtype.name)
+        if dtype is None:
+            raise WorkerError(f"tensor '{name}' cannot be sent", got=str(tensor.dtype), wanted=", ".join(DTYPES))
+        raw = np.asarray(tensor, dtype=dtype, order="C")
+        heads.append(TensorHead(name, dtype.name, raw.shape))
+        if raw.nbytes:
+            buffers.append(raw.reshape(-1).view(np.uint8).data)
+            padded = _pad(raw.nbytes)
+            if padded != raw.nbytes:
+                buffers.append(bytes(padded - raw.nbytes))
+            body_bytes += padded
+    header = msgspec.msgpack.encode(_Header(message, tuple(heads)))
+    _check_lengths(len(header), body_bytes)
+    prefix = _PREFIX.pack(MAGIC, len(header), body_bytes)
+    return [prefix + header + bytes(_pad(len(header)) - len(header)), *buffers]
+
+
+class Decoder:
+    """Bytes to frames. Receive into `get_buffer()`, then say how many bytes came with `buffer_updated(count)`."""
+
+    def __init__(self) -> None:
+        self._scratch = bytearray(_SCRATCH_BYTES)
+        self._filled = 0
+        self._large: NDArray[np.uint8] | None = None
+        self._large_filled = 0
+        self._large_header_bytes = 0
+
+    def get_buffer(self, sizehint: int = -1) -> memoryview:
+        """Where the next bytes go; never empty. `sizehint` is ignored."""
+        del sizehint
+        if self._large is not None:
+            return self._large.data[self._large_filled :]
+        return memoryview(self._scratch)[self._filled :]
+
+    def buffer_updated(self, count: int) -> list[Frame]:
+        """The frames completed by `count` bytes more.
+
+        Raises:
+            WorkerError: the bytes are no frame, or announce one beyond the bounds.
+        """
+        if self._large is not None:
+            self._large_filled += count
+            if self._large_filled < len(self._large):
+                return []
+            whole, self._large = self._large, None
+            return [_decode(whole, self._large_header_bytes)]
+        self._filled += count
+        frames: list[Frame] = []
+        start = 0
+        while self._filled - start >= _PREFIX.size:
+            magic, header_bytes, body_bytes = _PREFIX.unpack_from(self._scratch, start)
+            if magic != MAGIC:
+                raise WorkerError("the other side sent bytes that are no frame", got=repr(magic), wanted=repr(MAGIC))
+            _check_lengths(header_bytes, body_bytes)
+            rest_bytes = _pad(header_bytes) + body_bytes
+            first = start + _PREFIX.size
+            here = min(rest_bytes, self._filled - first)
+            if here < rest_bytes and _PREFIX.size + rest_bytes <= _SCRATCH_BYTES:
+                break
+            whole = np.empty(rest_bytes, dtype=np.uint8)
+            whole[:here] = np.frombuffer(self._scratch, dtype=np.uint8, count=here, offset=first)
+            start = first + here
+            if here < rest_bytes:
+                self._large, self._large_filled, self._large_header_bytes = whole, here, header_bytes
+                break
+            frames.append(_decode(whole, header_bytes))
+        left = self._filled - start
+        self._scratch[:left] = self._scratch[start : self._filled]
+        self._filled = left
+        return frames
+
+
+_HEADER = msgspec.msgpack.Decoder(_Header)
+
+
+def _decode(rest: NDArray[np.uint8], header_bytes: int) -> Frame:
+    try:
+        header = _HEADER.decode(rest.data[:header_bytes])
+    except msgspec.MsgspecError as error:
+        raise WorkerError("the other side sent a frame whose header cannot be read", got=str(error)) from error
+    tensors: dict[str, Tensor] = {}
+    at = _pad(header_bytes)
+    for head in header.tensors:
+        dtype = DTYPES.get(head.dtype)
+        if dtype is None or len(head.shape) > 32 or any(axis < 0 for axis in head.shape):
+            got = f"{head.dtype} {head.shape}"
+            raise WorkerError(f"the other side sent tensor '{head.name}' of no known form", got=got)
+        size_bytes = math.prod(head.shape) * dtype.itemsize
+        if at + size_bytes > len(rest):
+            got = f"{len(rest)} bytes"
+            raise WorkerError(f"the other side sent a frame too short for tensor '{head.name}'", got=got)
+        tensors[head.name] = rest[at : at + size_bytes].view(dtype).reshape(head.shape)
+        at += _pad(size_bytes)
+    return Frame(header.message, tensors)
+
+
+def _check_lengths(header_bytes: int, body_bytes: int) -> None:
+    if header_bytes > MAX_HEADER_BYTES or body_bytes > MAX_BODY_BYTES:
+        raise WorkerError(
+            "a frame is too large",
+            got=f"header of {header_bytes} and body of {body_bytes} bytes",
+            wanted=f"at most {MAX_HEADER_BYTES} and {MAX_BODY_BYTES}",
+        )
+
+
+def _pad(size_bytes: int) -> int:
+    return -(-size_bytes // _ALIGN_BYTES) * _ALIGN_BYTES
