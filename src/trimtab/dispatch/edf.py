@@ -14,7 +14,8 @@ class EdfQueue(Generic[T]):
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, T]] = []
-        self._waiting: set[T] = set()
+        self._waiting: dict[T, int] = {}
+        """Item → its sequence number: an entry of the heap counts only while it is the item's latest."""
         self._sequence = 0
 
     def __len__(self) -> int:
@@ -27,7 +28,7 @@ class EdfQueue(Generic[T]):
         """Add an item that is not waiting yet."""
         if item in self._waiting:
             raise ValueError(f"{item!r} is waiting already")
-        self._waiting.add(item)
+        self._waiting[item] = self._sequence
         heapq.heappush(self._heap, (deadline_s, self._sequence, item))
         self._sequence += 1
 
@@ -48,19 +49,19 @@ class EdfQueue(Generic[T]):
         """
         self._surface()
         item = heapq.heappop(self._heap)[2]
-        self._waiting.remove(item)
+        del self._waiting[item]
         return item
 
     def discard(self, item: T) -> bool:
         """Take an item out of turn; False when it is not waiting."""
         if item not in self._waiting:
             return False
-        self._waiting.remove(item)
+        del self._waiting[item]
         if len(self._heap) > 64 and len(self._heap) > 2 * len(self._waiting):
-            self._heap = [entry for entry in self._heap if entry[2] in self._waiting]
+            self._heap = [entry for entry in self._heap if self._waiting.get(entry[2]) == entry[1]]
             heapq.heapify(self._heap)
         return True
 
     def _surface(self) -> None:
-        while self._heap and self._heap[0][2] not in self._waiting:
+        while self._heap and self._waiting.get(self._heap[0][2]) != self._heap[0][1]:
             heapq.heappop(self._heap)

@@ -39,7 +39,7 @@ class ObservationWindow:
 
     def __init__(self, start_s: float) -> None:
         self._opened_s = start_s
-        self._first_second = math.ceil(start_s)
+        self._first_second = math.floor(start_s)
         self._arrivals: dict[int, int] = {}
         self._outcomes: dict[Outcome, int] = {}
         self._responses_s: list[float] = []

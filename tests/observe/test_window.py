@@ -1,0 +1,81 @@
+"""The observation window: every event is counted once, in the window in which it happened."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimtab.observe.model import Outcomes
+from trimtab.observe.window import ObservationWindow, Outcome, TaskLevel
+
+LEVELS = {"read": TaskLevel(queued=3, in_service=2, replicas_ready=1, replicas_starting=1, cores=4)}
+
+
+def test_complete_seconds_are_reported_once_and_quiet_seconds_are_zero() -> None:
+    window = ObservationWindow(10.0)
+    for at_s in (10.1, 10.9, 12.5, 13.2):
+        window.offered(at_s)
+    assert window.close(13.5, LEVELS, 0.0, None).arrivals == (2, 0, 1)
+    window.offered(13.9)
+    assert window.close(14.0, LEVELS, 0.0, None).arrivals == (2,)
+    assert window.close(14.5, LEVELS, 0.0, None).arrivals == ()
+
+
+def test_outcomes_quantiles_and_levels() -> None:
+    window = ObservationWindow(0.0)
+    for i in range(100):
+        window.ended("in_time", (i + 1) / 100)
+    window.ended("late", 5.0)
+    window.ended("refused")
+    seen = window.close(2.0, LEVELS, 7.5, "abc")
+    assert seen.outcomes == Outcomes(in_time=100, late=1, refused=1)
+    assert seen.outcomes.attainment == pytest.approx(100 / 102)
+    assert seen.outcomes.violation_ratio == pytest.approx(2 / 102)
+    assert seen.response_s[0.5] == pytest.approx(0.51)
+    assert (seen.window_s, seen.core_seconds, seen.plan_id) == (2.0, 7.5, "abc")
+    assert (seen.tasks["read"].queued, seen.tasks["read"].cores) == (3, 4)
+
+
+def test_nothing_seen_is_missing_not_zero() -> None:
+    seen = ObservationWindow(0.0).close(1.0, LEVELS, 0.0, None)
+    assert seen.outcomes.attainment is None
+    assert seen.outcomes.violation_ratio is None
+    assert seen.response_s == {}
+    assert seen.tasks["read"].service_ratio is None
+
+
+def test_the_service_ratio_is_weighted_by_time_and_skips_what_has_no_profile() -> None:
+    window = ObservationWindow(0.0)
+    window.served("read", "a", 1, measured_s=0.030, expected_s=0.010)
+    window.served("read", "b", 4, measured_s=0.090, expected_s=0.090)
+    window.served("read", "b", 4, measured_s=0.090, expected_s=math.inf)
+    seen = window.close(1.0, LEVELS, 0.0, None).tasks["read"]
+    assert seen.service_ratio == pytest.approx(0.12 / 0.10)
+    assert seen.served == {"a": 1, "b": 8}
+    assert seen.batches == 3
+
+
+@given(st.lists(st.floats(0.0, 50.0), max_size=80).map(sorted), st.lists(st.floats(0.0, 50.0), max_size=8).map(sorted))
+def test_no_arrival_is_lost_or_counted_twice(arrivals_s: list[float], closes_s: list[float]) -> None:
+    window = ObservationWindow(0.0)
+    events = sorted([(t, "offer") for t in arrivals_s] + [(t, "close") for t in closes_s])
+    seen: list[int | None] = []
+    for at_s, event in events:
+        if event == "offer":
+            window.offered(at_s)
+        else:
+            seen += window.close(at_s, LEVELS, 0.0, None).arrivals
+    seen += window.close(100.0, LEVELS, 0.0, None).arrivals
+    assert len(seen) == 100
+    assert seen == [sum(math.floor(t) == second for t in arrivals_s) for second in range(100)]
+
+
+@given(st.lists(st.sampled_from(["in_time", "late", "refused", "dropped", "failed"]), max_size=50))
+def test_outcomes_are_disjoint_and_complete(outcomes: list[Outcome]) -> None:
+    window = ObservationWindow(0.0)
+    for outcome in outcomes:
+        window.ended(outcome)
+    assert window.close(1.0, {}, 0.0, None).outcomes.ended == len(outcomes)
