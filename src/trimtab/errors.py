@@ -5,6 +5,7 @@
     ├── ProfileError             a profile is wrong, or belongs to another model
     ├── ModelError               a model file is missing, corrupt, or has another interface than the pipeline needs
     ├── TraceError               a trace or a labelled data set is wrong
+    ├── LoadError                the server to load cannot be reached, is not ready, or serves something else
     ├── PlanRequestError         a planning question that has no meaning (rate NaN, unknown policy)
     ├── JournalError             a decision journal cannot be read or replayed
     ├── PlantError               a plant could not do what it was asked to
@@ -27,6 +28,8 @@ Each error says what is wrong, where, what was got, what was wanted and what to 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class TrimtabError(Exception):
     """Base of all errors raised on purpose; the CLI prints one of these as one message and exits with code 2."""
@@ -39,13 +42,16 @@ class TrimtabError(Exception):
         got: object = None,
         wanted: str | None = None,
         next_step: str | None = None,
+        also: Sequence[TrimtabError] = (),
     ) -> None:
         self.what = what
         self.where = where
         self.got = got
         self.wanted = wanted
         self.next_step = next_step
-        super().__init__(self._message())
+        self.also = tuple(also)
+        """Further errors that were found in the same pass; this one is the first."""
+        super().__init__("\n".join([self._message(), *map(str, self.also)]))
 
     def _message(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
@@ -75,6 +81,10 @@ class ModelError(TrimtabError):
 
 class TraceError(TrimtabError):
     """A trace or a labelled data set is wrong."""
+
+
+class LoadError(TrimtabError):
+    """The server to load cannot be reached, is not ready, or serves something else than the load needs."""
 
 
 class PlanRequestError(TrimtabError):

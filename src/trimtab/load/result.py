@@ -1,0 +1,344 @@
+"""What a run of the load generator gave: a record per request, their summary, and the series behind the pictures.
+
+Every offered request ends in exactly one of the outcomes of `observe.model`; all figures here are the client's,
+response times counted from the moment at which a request *should* have been sent. Pure, except for reading and writing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+import numpy as np
+
+from trimtab.errors import LoadError, TrimtabError
+from trimtab.observe.model import Outcomes
+
+Outcome = Literal["in_time", "late", "refused", "dropped", "failed"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+FORMAT = "trimtab.load/1"
+WINDOW_S = 5
+"""Quantiles and ratios of the series are over the requests of so many seconds, ending with the one they stand at."""
+REFUSED_STATUS = frozenset({429, 503})
+DROPPED_STATUS = 504
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One offered request; moments are seconds from the start of the replay."""
+
+    index: int
+    row: int
+    """Row of the data set that it carried."""
+    intended_s: float
+    sent_s: float
+    """When the generator let it go; it may still have waited for a free connection after that."""
+    end_s: float
+    outcome: Outcome
+    status: int | None = None
+    """HTTP status; None when no answer came."""
+    error: str | None = None
+    variants: Mapping[str, str] = field(default_factory=dict)
+    """Task → variant that answered."""
+    accuracy: float | None = None
+    """Accuracy that the server states for those variants."""
+    plan: str | None = None
+    correct: bool | None = None
+    """Whether the answer equals the label; None without an answer or a label."""
+
+    @property
+    def response_s(self) -> float:
+        """Time from the intended moment to the end."""
+        return self.end_s - self.intended_s
+
+    @property
+    def answered(self) -> bool:
+        """Whether it got an answer that can be used, in time or not."""
+        return self.outcome in {"in_time", "late"}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was asked of a run: enough to repeat it."""
+
+    name: str
+    """What the run stands for in tables and pictures, such as the server's policy."""
+    url: str
+    model: str
+    slo_s: float
+    slo_quantile: float
+    trace: str
+    arrivals: str
+    seed: int
+    seconds: float
+    """Length of the replay."""
+    started_at: str = ""
+    """ISO 8601, UTC."""
+    data: str = ""
+    rate_scale: float = 1.0
+    time_compress: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run in figures. Ratios are of the requests offered unless said otherwise; None: could not be known."""
+
+    offered: int
+    in_time: int
+    late: int
+    refused: int
+    dropped: int
+    failed: int
+    attainment: float | None
+    violation_ratio: float | None
+    p50_s: float | None
+    """Response time of the requests that were *answered*, in time or late; the others have none."""
+    p95_s: float | None
+    p99_s: float | None
+    delivered_accuracy: float | None
+    """Share of right answers among the answered requests that have a label."""
+    stated_accuracy: float | None
+    """Mean over the answered requests of the accuracy that the server stated."""
+    right_in_time: float | None
+    """Share of the requests *offered* that were answered right and in time."""
+    core_seconds: float | None
+    """What the server held during the run, by its own count."""
+    lag_p99_s: float | None
+    """How late the generator itself was to send."""
+    lag_max_s: float | None
+    waited: int
+    """Requests that had to wait for a free connection."""
+    plans: int
+    """Number of different plans that answered."""
+    variants: Mapping[str, Mapping[str, int]]
+    """Task → variant → answers."""
+    errors: Mapping[str, int]
+    """Error in words → number of failed requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The run second by second, by intended moment; entry i is for [i, i+1). None: nothing to tell."""
+
+    offered: list[int]
+    in_time: list[int]
+    late: list[int]
+    refused: list[int]
+    dropped: list[int]
+    failed: list[int]
+    attainment: list[float | None]
+    """Over the window that ends here (`WINDOW_S`), as the next three."""
+    p50_s: list[float | None]
+    p99_s: list[float | None]
+    accuracy: list[float | None]
+    variants: dict[str, dict[str, list[int]]]
+    """Task → variant → answers."""
+    cores: list[float | None]
+    """Core-seconds that the server spent in this second."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """All that is kept of a run beside its records."""
+
+    run: Run
+    summary: Summary
+    series: Series
+    notes: list[str]
+    """What a reader must know to judge the figures, in words."""
+    format: str = FORMAT
+
+
+def outcome_of(status: int, response_s: float, slo_s: float) -> Outcome:
+    """What an HTTP answer means: 503 and 429 refuse, 504 drops, any other error fails, and 200 is in time or late."""
+    if status in REFUSED_STATUS:
+        return "refused"
+    if status == DROPPED_STATUS:
+        return "dropped"
+    if status != 200:
+        return "failed"
+    return "in_time" if response_s <= slo_s else "late"
+
+
+def measure(
+    run: Run,
+    records: Sequence[Record],
+    *,
+    waited: int = 0,
+    cost: Sequence[tuple[float, float]] = (),
+    notes: Sequence[str] = (),
+) -> LoadResult:
+    """Sum up a run. `cost` holds (moment, the server's core-seconds so far) as read before, during and after it."""
+    summary = _summary(records, waited, cost)
+    return LoadResult(
+        run, summary, _series(run, records, cost), [*notes, *_notes(run, summary, labelled=_labelled(records))]
+    )
+
+
+def write_result(result: LoadResult, path: Path) -> None:
+    """Write a result as JSON.
+
+    Raises:
+        LoadError: the file cannot be written.
+    """
+    _write(path, msgspec.json.format(msgspec.json.encode(result), indent=1))
+
+
+def read_result(path: Path) -> LoadResult:
+    """Read what `write_result` wrote.
+
+    Raises:
+        LoadError: the file is missing or holds something else.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=LoadResult)
+    except OSError as error:
+        raise LoadError("the result cannot be read", where=str(path), got=error.strerror) from error
+    except msgspec.DecodeError as error:
+        raise LoadError(
+            "this is no result of a load run", where=str(path), got=str(error), wanted="a file from trimtab load --json"
+        ) from error
+
+
+def write_records(records: Sequence[Record], path: Path) -> None:
+    """Write one line of CSV per request; variants as `task=variant` pairs.
+
+    Raises:
+        LoadError: the file cannot be written.
+    """
+    text = io.StringIO()
+    names = [f.name for f in fields(Record)]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for record in records:
+        row = {name: getattr(record, name) for name in names}
+        row["variants"] = " ".join(f"{task}={variant}" for task, variant in record.variants.items())
+        for moment in ("intended_s", "sent_s", "end_s"):
+            row[moment] = f"{row[moment]:.6f}"
+        writer.writerow(row.values())
+    _write(path, text.getvalue().encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise LoadError("the file cannot be written", where=str(path), got=error.strerror) from error
+
+
+def _summary(records: Sequence[Record], waited: int, cost: Sequence[tuple[float, float]]) -> Summary:
+    ended = Counter(record.outcome for record in records)
+    outcomes = Outcomes(**{outcome: ended[outcome] for outcome in OUTCOMES})
+    if outcomes.ended != len(records):
+        raise TrimtabError("the outcomes do not add up", got=outcomes.ended, wanted=f"{len(records)} offered requests")
+    answered = [r for r in records if r.answered]
+    p50, p95, p99 = _quantiles([r.response_s for r in answered], (0.5, 0.95, 0.99))
+    (lag_p99,) = _quantiles([r.sent_s - r.intended_s for r in records], (0.99,))
+    right = sum(r.correct is True and r.outcome == "in_time" for r in records)
+    variants: dict[str, Counter[str]] = {}
+    for record in answered:
+        for task, variant in record.variants.items():
+            variants.setdefault(task, Counter())[variant] += 1
+    return Summary(
+        offered=len(records),
+        **{outcome: getattr(outcomes, outcome) for outcome in OUTCOMES},
+        attainment=outcomes.attainment,
+        violation_ratio=outcomes.violation_ratio,
+        p50_s=p50,
+        p95_s=p95,
+        p99_s=p99,
+        delivered_accuracy=_mean([r.correct for r in answered]),
+        stated_accuracy=_mean([r.accuracy for r in answered]),
+        right_in_time=right / len(records) if _labelled(records) else None,
+        core_seconds=max(cost[-1][1] - cost[0][1], 0.0) if len(cost) > 1 else None,
+        lag_p99_s=lag_p99,
+        lag_max_s=max((r.sent_s - r.intended_s for r in records), default=None),
+        waited=waited,
+        plans=len({r.plan for r in answered if r.plan is not None}),
+        variants={task: dict(sorted(counts.items())) for task, counts in sorted(variants.items())},
+        errors=dict(Counter(r.error or "no reason given" for r in records if r.outcome == "failed").most_common(20)),
+    )
+
+
+def _series(run: Run, records: Sequence[Record], cost: Sequence[tuple[float, float]]) -> Series:
+    seconds = max([1, int(np.ceil(run.seconds)), *(int(r.intended_s) + 1 for r in records)])
+    binned: list[list[Record]] = [[] for _ in range(seconds)]
+    for record in records:
+        binned[int(record.intended_s)].append(record)
+    counts = {o: [sum(r.outcome == o for r in bin_) for bin_ in binned] for o in OUTCOMES}
+    used = sorted({(task, variant) for r in records if r.answered for task, variant in r.variants.items()})
+    variants: dict[str, dict[str, list[int]]] = {}
+    for task, variant in used:
+        variants.setdefault(task, {})[variant] = [
+            sum(r.answered and r.variants.get(task) == variant for r in bin_) for bin_ in binned
+        ]
+    windows = [[r for b in binned[max(0, i - WINDOW_S + 1) : i + 1] for r in b] for i in range(seconds)]
+    p50, p99 = zip(*(_quantiles([r.response_s for r in w if r.answered], (0.5, 0.99)) for w in windows), strict=True)
+    return Series(
+        offered=[len(bin_) for bin_ in binned],
+        **counts,
+        attainment=[_mean([r.outcome == "in_time" for r in w]) for w in windows],
+        p50_s=list(p50),
+        p99_s=list(p99),
+        accuracy=[_mean([r.correct for r in w if r.answered]) for w in windows],
+        variants=variants,
+        cores=_cores(seconds, cost),
+    )
+
+
+def _cores(seconds: int, cost: Sequence[tuple[float, float]]) -> list[float | None]:
+    """Core-seconds of each second, read between the moments at which the server was asked; None outside them."""
+    if len(cost) < 2:
+        return [None] * seconds
+    moments, totals = (np.array(side) for side in zip(*cost, strict=True))
+    edges = np.arange(seconds + 1, dtype=float)
+    spent = np.diff(np.interp(edges, moments, totals))
+    known = (edges[:-1] >= moments[0]) & (edges[1:] <= moments[-1])
+    return [float(value) if inside else None for value, inside in zip(spent, known, strict=True)]
+
+
+def _notes(run: Run, summary: Summary, *, labelled: bool) -> list[str]:
+    notes = []
+    unanswered = summary.refused + summary.dropped + summary.failed
+    if unanswered:
+        notes.append(
+            f"response times are those of the {summary.in_time + summary.late:,} answered requests; the {unanswered:,} "
+            "refused, dropped or failed ones have none and count as violations"
+        )
+    if summary.lag_p99_s is not None and summary.lag_p99_s > max(0.1 * run.slo_s, 0.005):
+        notes.append(
+            f"the generator itself was late: 1 % of the requests were sent more than {summary.lag_p99_s * 1e3:.0f} ms "
+            "after their moment, which their response times include; give it more CPU or a lower rate"
+        )
+    if summary.waited:
+        notes.append(
+            f"{summary.waited:,} requests waited for a free connection, which their response times include; "
+            "--connections raises the limit"
+        )
+    if summary.core_seconds is None:
+        notes.append("cost is not known: the server offers no trimtab_core_seconds_total at /metrics")
+    if not labelled:
+        notes.append("delivered accuracy is not known: no answer could be compared with a label")
+    return notes
+
+
+def _labelled(records: Sequence[Record]) -> bool:
+    return any(r.correct is not None for r in records)
+
+
+def _quantiles(values: Sequence[float], quantiles: tuple[float, ...]) -> tuple[float | None, ...]:
+    """Order statistics without interpolation: the smallest value that the share does not exceed."""
+    if not values:
+        return (None,) * len(quantiles)
+    return tuple(float(v) for v in np.quantile(values, quantiles, method="inverted_cdf"))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known else None
