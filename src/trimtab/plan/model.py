@@ -10,9 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 from trimtab.profile.model import Profile
 from trimtab.spec.model import Pipeline
+
+LatencyModel = Literal["paper", "tail"]
+"""How latency is predicted; `plan.latency` states both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,7 @@ class PlanEstimate:
     """What a plan is expected to do at a rate. `latency_s` follows the latency model named in `latency_model`."""
 
     latency_s: float
-    latency_model: str
+    latency_model: LatencyModel
     meets_slo: bool
     accuracy: float
     """Product of the tasks' accuracies (PAS as a fraction); for mixes, of their traffic-weighted means."""

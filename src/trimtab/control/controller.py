@@ -1,0 +1,273 @@
+"""The controller: an observation in, a decision out. Pure and synchronous; time comes in with the observation.
+
+    observe → forecast → propose → constrain → stabilize → diff
+
+Each stage leaves a step (name, value, reason) in the decision. A new plan is asked for every `replan_s` seconds, and at
+once when the expected rate leaves what the plan in force can hold or a backlog has built up. Without data the last
+plan stays; an infeasible answer is applied as the least bad plan; both are said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from trimtab.control.diff import diff
+from trimtab.control.protocols import Decision
+from trimtab.control.settings import ControllerSettings
+from trimtab.forecast import Forecaster, RateForecast
+from trimtab.observe.model import Observation
+from trimtab.plan.constrain import constrain
+from trimtab.plan.estimate import estimate, sustained_rate
+from trimtab.plan.model import LatencyModel, Limits, Plan, PlanRequest, PlanResult, Step
+from trimtab.plan.objective import objective_value
+from trimtab.plan.policies import Policy
+from trimtab.plan.stabilize import Weighed, stabilize
+from trimtab.plan.words import plan_words
+from trimtab.profile.model import Profile
+from trimtab.spec.model import Pipeline
+from trimtab.units import format_duration
+
+_RATIO_RANGE = (0.5, 5.0)
+"""Measured ÷ profiled service times outside this range are taken as its ends: a stall is not a new machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class _InForce:
+    """The plan in force and what is remembered about it."""
+
+    plan: Plan
+    feasible: bool
+    latency_model: LatencyModel
+    planned_at_s: float
+    """When a plan was last asked for."""
+    gaining_since_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What to plan for."""
+
+    rate_rps: float
+    arrival_scv: float
+    urgent: str | None
+    """Why a plan is needed at once, in words."""
+
+
+class Controller:
+    """Decides for one plant. Same inputs in the same order, same decisions."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        profile: Profile,
+        policy: Policy,
+        forecaster: Forecaster,
+        limits: Limits,
+        settings: ControllerSettings | None = None,
+    ) -> None:
+        self.pipeline, self.profile, self.policy, self.forecaster = pipeline, profile, policy, forecaster
+        self.limits, self.settings = limits, settings or ControllerSettings()
+        self._visits = pipeline.visits()
+        self._in_force: _InForce | None = None
+        self._service_ratio: dict[str, float] = {}
+        self._sequence = 0
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan in force; None before the first decision."""
+        return None if self._in_force is None else self._in_force.plan
+
+    def start(self, now_s: float) -> Decision:
+        """The first decision, before anything was seen: the plan for `start_rate_rps`.
+
+        Raises:
+            PlanRequestError: no plan can exist for this pipeline, profile and limits.
+        """
+        rate_rps = self.settings.start_rate_rps
+        steps = [
+            Step("observe", "nothing", "nothing was seen yet"),
+            Step("forecast", f"{rate_rps:.4g}/s", "the stated start rate"),
+        ]
+        return self._first(now_s, _Expected(rate_rps, 1.0, None), steps)
+
+    def step(self, observation: Observation) -> Decision:
+        """The decision that follows from everything seen so far.
+
+        Raises:
+            PlanRequestError: the policy finds that no plan can exist; what was observed is taken in all the same.
+        """
+        self.forecaster.observe(observation.arrivals)
+        self._learn(observation)
+        forecast = self.forecaster.forecast(self.settings.horizon_s)
+        steps = [_observe_step(observation), _forecast_step(forecast, self.settings)]
+        if self._in_force is None:
+            rate_rps = forecast.at(self.settings.rate_quantile) if forecast else self.settings.start_rate_rps
+            return self._first(observation.now_s, _Expected(rate_rps, 1.0, None), steps)
+        if forecast is None or all(count is None for count in observation.arrivals):
+            why = "no second was counted since the last observation" if forecast else "no recent second was counted"
+            return self._keep(observation.now_s, steps, f"{why}: the last plan stays")
+        expected = self._expect(observation, forecast)
+        if expected.urgent is None and observation.now_s - self._in_force.planned_at_s < self.settings.replan_s:
+            left_s = self.settings.replan_s - (observation.now_s - self._in_force.planned_at_s)
+            return self._keep(observation.now_s, steps, f"nothing is wrong; next plan in {format_duration(left_s)}")
+        return self._replan(observation.now_s, expected, steps)
+
+    def _learn(self, observation: Observation) -> None:
+        """Follow the measured service-time ratios."""
+        for name, task in observation.tasks.items():
+            if task.service_ratio is not None and name in self.pipeline.tasks:
+                seen = min(max(task.service_ratio, _RATIO_RANGE[0]), _RATIO_RANGE[1])
+                known = self._service_ratio.get(name, 1.0)
+                self._service_ratio[name] = known + self.settings.ratio_gain * (seen - known)
+
+    def _expect(self, observation: Observation, forecast: RateForecast) -> _Expected:
+        """The rate to plan for, and whether it cannot wait."""
+        in_force = self._expected_in_force()
+        rate_rps = forecast.at(self.settings.rate_quantile)
+        arrival_scv = max(1.0, forecast.burstiness)
+        backlog_s, backlog = self._backlog(observation, in_force.plan)
+        urgent = None
+        if backlog_s > self.settings.backlog_share * self.pipeline.slo.latency_s:
+            rate_rps += backlog / self.settings.drain_s
+            urgent = f"the backlog takes {format_duration(backlog_s)} to serve"
+        holds_rps = sustained_rate(
+            in_force.plan,
+            self.pipeline,
+            self.profile,
+            latency_model=in_force.latency_model,
+            arrival_scv=arrival_scv,
+            service_ratio=self._service_ratio,
+        )
+        if urgent is None and rate_rps > holds_rps:
+            urgent = f"{rate_rps:.4g}/s is more than the plan holds ({holds_rps:.4g}/s)"
+        return _Expected(rate_rps, arrival_scv, urgent)
+
+    def _backlog(self, observation: Observation, plan: Plan) -> tuple[float, float]:
+        """Seconds that the slowest task needs for what waits at it; and requests that wait anywhere."""
+        longest_s, requests = 0.0, 0.0
+        for name, seen in observation.tasks.items():
+            if name not in plan.tasks or seen.queued == 0:
+                continue
+            requests += seen.queued / self._visits[name]
+            rate = 0.0
+            for a in plan.tasks[name].allocations:
+                time = self.profile.variants[name][a.variant].service_time(a.batch, a.cores, a.threads)
+                rate += a.concurrency * a.batch / (time.seconds * self._service_ratio.get(name, 1.0))
+            longest_s = max(longest_s, seen.queued / rate)
+        return longest_s, requests
+
+    def _first(self, now_s: float, expected: _Expected, steps: list[Step]) -> Decision:
+        proposed = self._propose(expected, 1.0)
+        steps += _propose_steps(proposed)
+        plan = self._constrain(proposed, steps)
+        judged = self._weigh(plan, expected, proposed.estimate.latency_model)
+        steps.append(Step("stabilize", "take", "there is no plan in force"))
+        self._in_force = _InForce(plan, judged.estimate.meets_slo, proposed.estimate.latency_model, now_s)
+        return self._decide(now_s, None, steps)
+
+    def _replan(self, now_s: float, expected: _Expected, steps: list[Step]) -> Decision:
+        in_force = self._expected_in_force()
+        if expected.urgent:
+            steps.append(Step("propose", "at once", expected.urgent))
+        proposed = self._propose(expected, 1.0 + self.settings.headroom)
+        steps += _propose_steps(proposed)
+        model = proposed.estimate.latency_model
+        plan = self._constrain(proposed, steps)
+        current, candidate = self._weigh(in_force.plan, expected, model), self._weigh(plan, expected, model)
+        verdict = stabilize(current, candidate, now_s, in_force.gaining_since_s, self.settings.hysteresis)
+        steps.append(Step("stabilize", "change" if verdict.change else "keep", verdict.reason))
+        taken = candidate if verdict.change else current
+        if not taken.estimate.meets_slo:
+            least = f"{taken.estimate.goodput_rps:.4g}/s of {expected.rate_rps:.4g}/s"
+            steps.append(
+                Step("stabilize", "infeasible", f"the SLO is expected to be held for {least}: the least bad plan")
+            )
+        self._in_force = replace(
+            in_force,
+            plan=taken.plan,
+            feasible=taken.estimate.meets_slo,
+            latency_model=model,
+            planned_at_s=now_s,
+            gaining_since_s=verdict.gaining_since_s,
+        )
+        return self._decide(now_s, in_force.plan, steps)
+
+    def _keep(self, now_s: float, steps: list[Step], reason: str) -> Decision:
+        steps.append(Step("propose", "keep", reason))
+        return self._decide(now_s, self._expected_in_force().plan, steps)
+
+    def _propose(self, expected: _Expected, factor: float) -> PlanResult:
+        return self.policy.propose(
+            PlanRequest(
+                pipeline=self.pipeline,
+                profile=self.profile,
+                rate_rps=expected.rate_rps * factor,
+                limits=self.limits,
+                arrival_scv=expected.arrival_scv,
+                service_ratio=dict(self._service_ratio),
+                current=self.plan,
+            )
+        )
+
+    def _constrain(self, proposed: PlanResult, steps: list[Step]) -> Plan:
+        plan, words = constrain(proposed.plan, self.profile, self.limits)
+        steps.append(Step("constrain", "clamped" if words else "as proposed", "; ".join(words) or "within all limits"))
+        return plan
+
+    def _weigh(self, plan: Plan, expected: _Expected, model: LatencyModel) -> Weighed:
+        """Judge a plan at the expected rate."""
+        judged = estimate(
+            plan,
+            self.pipeline,
+            self.profile,
+            expected.rate_rps,
+            latency_model=model,
+            arrival_scv=expected.arrival_scv,
+            service_ratio=self._service_ratio,
+        )
+        return Weighed(plan, judged, objective_value(plan, judged, expected.rate_rps, self.pipeline.objective))
+
+    def _decide(self, now_s: float, before: Plan | None, steps: list[Step]) -> Decision:
+        in_force = self._expected_in_force()
+        actions = diff(before, in_force.plan)
+        steps.append(
+            Step("diff", f"{len(actions)} actions", "; ".join(f"{a.task} {a.kind}" for a in actions) or "none")
+        )
+        decision = Decision(
+            sequence=self._sequence,
+            now_s=now_s,
+            plan=in_force.plan,
+            feasible=in_force.feasible,
+            changed=before is None or before.id != in_force.plan.id,
+            actions=actions,
+            steps=tuple(steps),
+        )
+        self._sequence += 1
+        return decision
+
+    def _expected_in_force(self) -> _InForce:
+        if self._in_force is None:
+            raise RuntimeError("asked for the plan in force before the first decision")
+        return self._in_force
+
+
+def _observe_step(observation: Observation) -> Step:
+    known = [count for count in observation.arrivals if count is not None]
+    missing = len(observation.arrivals) - len(known)
+    outcomes, queued = observation.outcomes, sum(task.queued for task in observation.tasks.values())
+    words = f"{outcomes.in_time} of {outcomes.ended} in time; {queued} waiting"
+    if missing:
+        words += f"; {missing} seconds were not counted"
+    return Step("observe", f"{sum(known)} requests in {len(known)} s", words)
+
+
+def _forecast_step(forecast: RateForecast | None, settings: ControllerSettings) -> Step:
+    if forecast is None:
+        return Step("forecast", "unknown", "no recent second was counted")
+    value = f"{forecast.at(settings.rate_quantile):.3g}/s"
+    words = f"level {forecast.level_rps:.3g}/s from {forecast.basis}, burstiness {forecast.burstiness:.2f}"
+    return Step("forecast", value, f"{100 * settings.rate_quantile:g} % quantile of {settings.horizon_s:g} s; {words}")
+
+
+def _propose_steps(proposed: PlanResult) -> list[Step]:
+    return list(proposed.steps) or [Step("propose", plan_words(proposed.plan), proposed.policy)]

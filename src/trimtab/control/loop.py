@@ -1,0 +1,158 @@
+"""The one live loop: observe, decide, apply, journal, once an interval. The async shell around the controller.
+
+Nothing that goes wrong here reaches the data plane or ends the loop: it is logged, counted, and the last plan stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from trimtab.control.controller import Controller
+from trimtab.control.journal import JournalEntry, JournalWriter
+from trimtab.control.protocols import Clock, Decision, Plant
+from trimtab.observe.model import Observation
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class LoopStats:
+    """What the loop has done so far, for metrics."""
+
+    decisions: int = 0
+    changes: int = 0
+    observe_errors: int = 0
+    decide_errors: int = 0
+    apply_errors: int = 0
+    journal_errors: int = 0
+    overruns: int = 0
+    """Decisions that took longer than they may; the last plan stood meanwhile."""
+
+
+class ControlLoop:
+    """Runs one controller on one plant."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        plant: Plant,
+        clock: Clock,
+        *,
+        journal: JournalWriter | None = None,
+        on_decision: Callable[[Decision, Observation | None], None] | None = None,
+        interval_s: float = 1.0,
+        decide_within_s: float = 1.0,
+    ) -> None:
+        """Make a loop; `start` and `run` do the work.
+
+        Args:
+            controller: decides; it is called in a thread, never twice at once.
+            plant: observes and applies.
+            clock: time; the loop sleeps by it.
+            journal: takes every turn; None: none is kept. The caller closes it.
+            on_decision: told of every decision with the observation behind it (metrics, report); must be quick.
+            interval_s: time between observations.
+            decide_within_s: a decision that takes longer is an overrun: that is said, and it is applied when it comes.
+        """
+        self._controller, self._plant, self._clock = controller, plant, clock
+        self._journal, self._on_decision = journal, on_decision
+        self._interval_s, self._decide_within_s = interval_s, decide_within_s
+        self._to_apply: Decision | None = None
+        self.stats = LoopStats()
+        self.last: Decision | None = None
+
+    async def start(self) -> Decision:
+        """Decide and apply the first plan, before anything was seen. Here errors do reach the caller.
+
+        Raises:
+            PlanRequestError: no plan can exist.
+            PlantError: the plant cannot apply it.
+        """
+        decision = await asyncio.to_thread(self._controller.start, self._clock.now_s())
+        await self._plant.apply(decision)
+        self._record(None, decision, None)
+        return decision
+
+    async def run(self, stop: asyncio.Event) -> LoopStats:
+        """Turn after turn until `stop` is set; turns start `interval_s` apart, and late ones are not made up for."""
+        next_s = self._clock.now_s() + self._interval_s
+        while not stop.is_set():
+            await self._sleep_until(next_s, stop)
+            if stop.is_set():
+                break
+            await self.turn()
+            next_s = max(next_s + self._interval_s, self._clock.now_s())
+        return self.stats
+
+    async def turn(self) -> None:
+        """One turn: observe, decide, apply, journal."""
+        try:
+            observation = await self._plant.observe()
+        except Exception:  # noqa: BLE001 — whatever a plant raises, the loop lives on and the last plan stands
+            self.stats.observe_errors += 1
+            _log.warning("the plant could not be observed; the last plan stands", exc_info=True)
+            return
+        try:
+            decision = await self._decide(observation)
+        except Exception as error:  # noqa: BLE001 — whatever a policy raises, the loop lives on
+            self.stats.decide_errors += 1
+            _log.warning("no decision was made; the last plan stands", exc_info=True)
+            self._record(observation, None, str(error))
+            return
+        self._record(observation, decision, None)
+        if decision.changed or observation.plan_id != decision.plan.id:
+            self._to_apply = decision
+        await self._apply()
+
+    async def _decide(self, observation: Observation) -> Decision:
+        """Ask the controller, in a thread so that serving goes on; say so when it takes too long, and wait for it."""
+        deciding = asyncio.create_task(asyncio.to_thread(self._controller.step, observation))
+        done, _ = await asyncio.wait({deciding}, timeout=self._decide_within_s)
+        if not done:
+            self.stats.overruns += 1
+            _log.warning("deciding takes more than %.3g s; the last plan stands meanwhile", self._decide_within_s)
+        return await deciding
+
+    async def _apply(self) -> None:
+        """Apply what is due; what fails stays due, for `apply` is idempotent."""
+        if self._to_apply is None:
+            return
+        try:
+            await self._plant.apply(self._to_apply)
+        except Exception:  # noqa: BLE001 — the plant keeps what was in force, and the next turn tries again
+            self.stats.apply_errors += 1
+            _log.warning("the plan %s could not be applied", self._to_apply.plan.id, exc_info=True)
+            return
+        self._to_apply = None
+
+    def _record(self, observation: Observation | None, decision: Decision | None, error: str | None) -> None:
+        if decision is not None:
+            self.last = decision
+            self.stats.decisions += 1
+            self.stats.changes += decision.changed
+        try:
+            if self._journal is not None:
+                self._journal.append(JournalEntry(observation, decision, error))
+            if decision is not None and self._on_decision is not None:
+                self._on_decision(decision, observation)
+        except Exception:  # noqa: BLE001 — a full disk must not stop the control of a live service
+            self.stats.journal_errors += 1
+            _log.warning("the turn could not be recorded", exc_info=True)
+
+    async def _sleep_until(self, when_s: float, stop: asyncio.Event) -> None:
+        """Sleep by the clock, or until `stop` is set."""
+        left_s = when_s - self._clock.now_s()
+        if left_s <= 0.0:
+            return
+        tasks = {asyncio.ensure_future(self._clock.sleep(left_s)), asyncio.ensure_future(stop.wait())}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,89 @@
+"""Run a controller over a journal and compare what it decides with what is written there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trimtab.control.controller import Controller
+from trimtab.control.journal import Journal, JournalEntry
+from trimtab.control.protocols import Decision
+from trimtab.errors import JournalError
+from trimtab.forecast import Forecaster, QuantileForecaster
+from trimtab.plan.policies import Policy, make_policy
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where the replay left the record."""
+
+    entry: int
+    """Counted from 1."""
+    what: str
+    """Field of the decision."""
+    recorded: str
+    replayed: str
+
+
+def replay(
+    journal: Journal, *, policy: Policy | None = None, forecaster: Forecaster | None = None
+) -> tuple[Difference, ...]:
+    """Differences between recorded and replayed decisions; empty when every decision is the same.
+
+    `policy` and `forecaster` are made from the header when they are not given; giving others asks what they would
+    have decided on the same observations.
+
+    Raises:
+        JournalError: the header names a forecaster that is not built in, and none was given.
+        PlanRequestError: the header names a policy that cannot be loaded.
+    """
+    header = journal.header
+    if forecaster is None:
+        if header.forecaster != QuantileForecaster.name:
+            raise JournalError(
+                "the journal was made with a forecaster of its own",
+                got=header.forecaster,
+                next_step="pass it to replay(…, forecaster=…)",
+            )
+        forecaster = QuantileForecaster()
+    controller = Controller(
+        header.pipeline,
+        header.profile,
+        policy or make_policy(header.policy),
+        forecaster,
+        header.limits,
+        header.settings,
+    )
+    differences: list[Difference] = []
+    for number, entry in enumerate(journal.entries, start=1):
+        differences += _compare(number, entry, *_again(controller, entry))
+    return tuple(differences)
+
+
+def _again(controller: Controller, entry: JournalEntry) -> tuple[Decision | None, str | None]:
+    """The controller's answer to the entry: a decision, or the error it raised."""
+    try:
+        if entry.observation is not None:
+            return controller.step(entry.observation), None
+        if entry.decision is not None:
+            return controller.start(entry.decision.now_s), None
+    except Exception as error:  # noqa: BLE001 — as in the live loop, whatever is raised is the outcome
+        return None, str(error)
+    return None, entry.error
+
+
+def _compare(number: int, entry: JournalEntry, decision: Decision | None, error: str | None) -> list[Difference]:
+    if entry.decision is None or decision is None:
+        if (entry.decision is None) != (decision is None) or entry.error != error:
+            recorded, replayed = _outcome(entry.decision, entry.error), _outcome(decision, error)
+            return [Difference(number, "outcome", recorded, replayed)]
+        return []
+    fields = ("sequence", "now_s", "plan", "feasible", "changed", "actions", "steps")
+    return [
+        Difference(number, field, repr(getattr(entry.decision, field)), repr(getattr(decision, field)))
+        for field in fields
+        if getattr(entry.decision, field) != getattr(decision, field)
+    ]
+
+
+def _outcome(decision: Decision | None, error: str | None) -> str:
+    return f"plan {decision.plan.id}" if decision else f"error: {error}"

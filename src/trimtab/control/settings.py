@@ -1,0 +1,47 @@
+"""The controller's numbers, and what a plan may hold on a plant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trimtab.control.protocols import Capabilities
+from trimtab.plan.model import Limits
+from trimtab.plan.stabilize import Hysteresis
+from trimtab.spec.model import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """How often and how carefully to plan. `docs/design/planning.md` gives the reasons for the defaults."""
+
+    start_rate_rps: float = 1.0
+    """The rate of the first plan, made before anything was seen."""
+    replan_s: float = 2.0
+    """Time between plans while nothing is wrong."""
+    horizon_s: float = 2.0
+    """How far ahead the rate is forecast."""
+    rate_quantile: float = 0.75
+    """The forecast's quantile that is planned for."""
+    headroom: float = 0.1
+    """A new plan is asked for at this share above the expected rate; the one in force may stay until the rate itself
+    is too much for it. The gap between the two is what keeps plans from swinging."""
+    backlog_share: float = 0.35
+    """A backlog that would take this share of the SLO to serve is a reason to plan at once."""
+    drain_s: float = 2.0
+    """Time within which such a backlog should be gone; its requests ÷ this are added to the expected rate."""
+    ratio_gain: float = 0.2
+    """Weight of a new measurement of the service-time ratio."""
+    hysteresis: Hysteresis = field(default_factory=Hysteresis)
+
+
+def limits_of(pipeline: Pipeline, capabilities: Capabilities) -> Limits:
+    """The tighter of what the pipeline's budget allows and what the plant has."""
+    budget = pipeline.budget
+    memory = [m for m in (budget.memory_bytes, capabilities.memory_bytes) if m is not None]
+    return Limits(
+        cores=float(capabilities.cores) if budget.cores is None else min(budget.cores, float(capabilities.cores)),
+        memory_bytes=min(memory) if memory else None,
+        replicas_per_task=budget.replicas_per_task,
+        max_allocations_per_task=capabilities.max_allocations_per_task,
+        in_place_variants=capabilities.in_place_variants,
+    )

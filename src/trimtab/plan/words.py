@@ -1,0 +1,38 @@
+"""Plans and their parts in words, for steps, tables and journals."""
+
+from __future__ import annotations
+
+import math
+
+from trimtab.plan.model import Allocation, Plan, PlanEstimate
+from trimtab.spec.model import Pipeline
+from trimtab.units import format_duration
+
+
+def allocation_words(allocation: Allocation) -> str:
+    """`medium, 2 × 1 core, batch 4`."""
+    threads = f" ({allocation.threads} threads)" if allocation.threads > 1 else ""
+    cores = f"{allocation.cores} core{'' if allocation.cores == 1 else 's'}"
+    return f"{allocation.variant}, {allocation.replicas} × {cores}{threads}, batch {allocation.batch}"
+
+
+def plan_words(plan: Plan) -> str:
+    """`locate: small, 1 × 1 core, batch 1; read: large, 1 × 1 core, batch 1`."""
+    return "; ".join(
+        f"{name}: {' + '.join(allocation_words(a) for a in task.allocations)}" for name, task in plan.tasks.items()
+    )
+
+
+def latency_words(latency_s: float) -> str:
+    """`310 ms`; `unbounded` where some task cannot keep up."""
+    return "unbounded" if math.isinf(latency_s) else format_duration(latency_s)
+
+
+def estimate_words(estimate: PlanEstimate, pipeline: Pipeline, rate_rps: float) -> str:
+    """`at 12/s p99 310 ms of 400 ms (tail model), accuracy 0.9312, 2 cores`."""
+    slo = pipeline.slo
+    return (
+        f"at {rate_rps:.4g}/s p{100 * slo.quantile:g} {latency_words(estimate.latency_s)} of "
+        f"{format_duration(slo.latency_s)} ({estimate.latency_model} model), accuracy {estimate.accuracy:.4f}, "
+        f"{estimate.cores} core{'' if estimate.cores == 1 else 's'}"
+    )
