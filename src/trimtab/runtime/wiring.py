@@ -99,6 +99,12 @@ def _common_interface(task: Task, inspect: Callable[[Path], Interface]) -> Inter
     """The interface that all variants of a task share; the first variant's order."""
     first: tuple[str, Interface] | None = None
     for variant in task.variants.values():
+        if variant.model is None:
+            raise ModelError(
+                f"task '{task.name}', variant '{variant.name}' has no model file",
+                wanted="an ONNX file",
+                next_step="name it in the pipeline file; without it the variant can be planned but not served",
+            )
         try:
             interface = inspect(variant.model)
         except ModelError as error:
