@@ -77,9 +77,10 @@ def read_dataset(path: Path) -> Dataset:
     """
     arrays: dict[str, Tensor] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise TraceError("this is a single array", where=str(path), wanted="an .npz file of named arrays")
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise TraceError("this is a single array", where=str(path), wanted="an .npz file of named arrays")
+        with file:
             for name in file.files:
                 arrays[name] = file[name]
     except FileNotFoundError:
