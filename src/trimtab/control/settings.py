@@ -20,8 +20,8 @@ class ControllerSettings:
     """Time between plans while nothing is wrong."""
     horizon_s: float = 2.0
     """How far ahead the rate is forecast."""
-    rate_quantile: float = 0.75
-    """The forecast's quantile that is planned for."""
+    rate_quantile: float = 0.5
+    """The forecast's quantile that is planned for. What lies above it is the dispatcher's, which may step down."""
     headroom: float = 0.1
     """A new plan is asked for at this share above the expected rate; the one in force may stay until the rate itself
     is too much for it. The gap between the two is what keeps plans from swinging."""
