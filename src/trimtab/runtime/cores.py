@@ -27,10 +27,10 @@ def assign(
         if replica in wanted:
             assigned[replica] = kept
     for replica, count in wanted.items():
-        ids = list(assigned.get(replica, ()))
-        while len(ids) < count:
-            best = min((i for i in usable if i not in ids), key=lambda i: (users[i], i))
+        chosen = list(assigned.get(replica, ()))
+        while len(chosen) < count:
+            best = min((i for i in usable if i not in chosen), key=lambda i: (users[i], i))
             users[best] += 1
-            ids.append(best)
-        assigned[replica] = tuple(sorted(ids))
+            chosen.append(best)
+        assigned[replica] = tuple(sorted(chosen))
     return assigned

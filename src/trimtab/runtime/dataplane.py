@@ -14,6 +14,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from trimtab.observe.window import ObservationWindow, Outcome, TaskLevel
 from trimtab.plan.model import Plan
 from trimtab.profile.model import Profile
 from trimtab.runtime.metrics import Metrics
-from trimtab.runtime.replica import Replica
+from trimtab.runtime.replica import BatchResult
 from trimtab.runtime.service import InferRequest, InferResponse, ModelInfo, Tensor, TensorInfo
 from trimtab.runtime.wiring import Wiring
 from trimtab.spec.model import REQUEST, Pipeline
@@ -46,6 +47,29 @@ STUCK_AFTER_S = 5.0
 """A batch that takes longer than this, and than 20 times what was expected, is given up and its worker replaced."""
 RETRIES = 1
 """Times an item is tried again when the worker that had it was lost."""
+
+
+class Server(Protocol):
+    """What the data plane needs of a replica."""
+
+    @property
+    def id(self) -> str:
+        """A name for logs."""
+        ...
+
+    @property
+    def task(self) -> str:
+        """The task it serves."""
+        ...
+
+    async def run(self, variant: str, inputs: Mapping[str, Tensor]) -> BatchResult:
+        """Serve one batch; tensors have one row an item.
+
+        Raises:
+            WorkerError: it was lost.
+            ModelError: this batch failed.
+        """
+        ...
 
 
 @dataclass(eq=False, slots=True)
@@ -81,7 +105,7 @@ class _Item:
 class _Slots:
     """A replica as the data plane sees it: how many batches it serves at once, and how many it serves now."""
 
-    replica: Replica
+    replica: Server
     concurrency: int
     busy: int = 0
     open: bool = True
@@ -102,7 +126,7 @@ class DataPlane:
         wiring: Wiring,
         metrics: Metrics,
         clock: Callable[[], float],
-        on_stuck: Callable[[Replica], None],
+        on_stuck: Callable[[Server], None],
     ) -> None:
         """`clock` is the event loop's; `on_stuck` is told of a replica that stopped answering."""
         self._pipeline = pipeline
@@ -116,7 +140,7 @@ class DataPlane:
         self._window = ObservationWindow(clock())
         self._plan: Plan | None = None
         self._open = True
-        self._pending = 0
+        self._under_way: set[_Request] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._batches: set[asyncio.Task[None]] = set()
@@ -141,19 +165,19 @@ class DataPlane:
         for task in self._slots:
             self._pump(task)
 
-    def add(self, task: str, replica: Replica, concurrency: int) -> None:
+    def add(self, task: str, replica: Server, concurrency: int) -> None:
         """Give batches of `task` to a replica that is ready."""
         self._slots[task].append(_Slots(replica, concurrency))
         self._pump(task)
 
-    def resize(self, replica: Replica, concurrency: int) -> None:
+    def resize(self, replica: Server, concurrency: int) -> None:
         """A replica serves `concurrency` batches at once from now on."""
         for slots in self._slots[replica.task]:
             if slots.replica is replica:
                 slots.concurrency = concurrency
         self._pump(replica.task)
 
-    async def drain(self, replica: Replica) -> None:
+    async def drain(self, replica: Server) -> None:
         """Give no new batch to a replica; returns when it has answered what it had."""
         for slots in list(self._slots[replica.task]):
             if slots.replica is replica:
@@ -161,7 +185,7 @@ class DataPlane:
                 await slots.idle.wait()
                 self._slots[replica.task].remove(slots)
 
-    def remove(self, replica: Replica) -> None:
+    def remove(self, replica: Server) -> None:
         """Forget a replica that was lost. Its batches fail by themselves and are tried again elsewhere."""
         self._slots[replica.task] = [s for s in self._slots[replica.task] if s.replica is not replica]
 
@@ -188,7 +212,9 @@ class DataPlane:
         try:
             await asyncio.wait_for(self._quiet.wait(), grace_s)
         except TimeoutError:
-            log.warning("%d requests were still under way after %.1f s of grace", self._pending, grace_s)
+            log.warning("%d requests were still under way after %.1f s of grace", len(self._under_way), grace_s)
+        for state in list(self._under_way):
+            self._finish(state, RefusedError("the server is stopping", retry_after_s=1.0, reason="stopping"))
         for batch in list(self._batches):
             batch.cancel()
         await asyncio.gather(*self._batches, return_exceptions=True)
@@ -227,7 +253,7 @@ class DataPlane:
             deadline_s=now_s + timeout_s,
             answer=loop.create_future(),
         )
-        self._pending += 1
+        self._under_way.add(state)
         self._quiet.clear()
         outcome: Outcome = "failed"
         reason = ""
@@ -387,7 +413,7 @@ class DataPlane:
         except (ModelError, RequestError) as error:
             log.error("task '%s', variant '%s': %s", task, batch.variant, error)
             self._fail(batch, FailedError(f"task '{task}' failed: {error.what}"))
-        except Exception as error:  # a batch must never take the data plane with it
+        except Exception as error:
             log.exception("task '%s', variant '%s': unexpected error", task, batch.variant)
             self._fail(batch, FailedError(f"task '{task}' failed: {type(error).__name__}"))
         else:
@@ -480,8 +506,10 @@ class DataPlane:
             self._finish(state, RefusedError(f"overloaded: {why}", retry_after_s=1.0, reason="deadline"))
 
     def _deadline_passed(self, state: _Request, asked_by_client: bool) -> None:
-        """At the deadline: what still waits is given up; what is being served is answered late, unless the client
-        itself set the deadline and so has gone by now."""
+        """At the deadline: what waits is given up; what is served is answered late, unless the client set the deadline.
+
+        Such a client has gone by now.
+        """
         if not state.answer.done() and (asked_by_client or state.queued):
             self._give_up(state, "the deadline passed")
 
@@ -500,8 +528,8 @@ class DataPlane:
             state.answer.exception()  # mark it as seen: a request that ended otherwise needs it no more
         self._window.ended(outcome, response_s)
         self._metrics.request_ended(outcome, reason, response_s)
-        self._pending -= 1
-        if self._pending == 0:
+        self._under_way.discard(state)
+        if not self._under_way:
             self._quiet.set()
 
     def _respond(

@@ -23,7 +23,7 @@ from trimtab.plan.model import Plan, TaskPlan
 from trimtab.profile.model import Profile
 from trimtab.runtime import affinity
 from trimtab.runtime.cores import assign
-from trimtab.runtime.dataplane import DataPlane
+from trimtab.runtime.dataplane import DataPlane, Server
 from trimtab.runtime.metrics import Metrics
 from trimtab.runtime.replica import Replica
 from trimtab.runtime.wiring import Wiring
@@ -328,11 +328,13 @@ class LocalPlant:
         self._members.remove(member)
         self._account()
 
-    def _on_stuck(self, replica: Replica) -> None:
+    def _on_stuck(self, server: Server) -> None:
         """A worker stopped answering: end it; its supervision starts another."""
-        log.warning("replica %s of task '%s' stopped answering and is ended", replica.id, replica.task)
-        self.data_plane.remove(replica)
-        replica.kill()
+        log.warning("replica %s of task '%s' stopped answering and is ended", server.id, server.task)
+        self.data_plane.remove(server)
+        for member in self._members:
+            if member.replica is server:
+                member.replica.kill()
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -1,0 +1,203 @@
+"""One served pipeline on this machine: plant, controller and HTTP server put together, started and stopped in order.
+
+Start: the address is taken first (a port in use is said at once; health says "not ready"), then the workers start, then
+the controller's loop. Stop, at Ctrl-C or SIGTERM: no new requests, what is under way is answered, workers end, and no
+process is left behind. A second signal ends the wait for answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trimtab.control.controller import Controller
+from trimtab.control.journal import JournalHeader, JournalWriter
+from trimtab.control.loop import ControlLoop
+from trimtab.control.protocols import Decision
+from trimtab.control.settings import ControllerSettings, limits_of
+from trimtab.forecast import QuantileForecaster
+from trimtab.observe.model import Observation
+from trimtab.plan.policies import make_policy
+from trimtab.profile.model import Profile
+from trimtab.runtime import affinity
+from trimtab.runtime.dataplane import DataPlane
+from trimtab.runtime.http import make_app
+from trimtab.runtime.metrics import Metrics
+from trimtab.runtime.plant import LocalPlant
+from trimtab.runtime.server import HttpServer, new_event_loop
+from trimtab.runtime.wiring import check_interfaces
+from trimtab.spec.model import Pipeline
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """How to serve."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """0: a free one."""
+    policy: str = "trimtab"
+    cores: int | None = None
+    """Cores that replicas may hold; None: the budget's, as far as this machine has them."""
+    settings: ControllerSettings = field(default_factory=ControllerSettings)
+    journal: Path | None = None
+    grace_s: float = 10.0
+    """Longest wait, at the end, for requests under way."""
+
+
+class _LoopClock:
+    """The event loop's time as the controller's clock: the one that arrivals are counted by."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def now_s(self) -> float:
+        return self._loop.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def run(pipeline: Pipeline, profile: Profile, options: ServeOptions, on_ready: Callable[[str, Decision], None]) -> None:
+    """Serve until SIGINT or SIGTERM; blocks. `on_ready` gets the URL and the first decision once all replicas serve.
+
+    Raises:
+        TrimtabError: it could not be started; nothing is left running.
+    """
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(serve(pipeline, profile, options, on_ready))
+
+
+async def serve(
+    pipeline: Pipeline, profile: Profile, options: ServeOptions, on_ready: Callable[[str, Decision], None]
+) -> None:
+    """`run` on an event loop that runs already."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    with _signals(stop, hurry):
+        wiring = check_interfaces(pipeline)
+        metrics = Metrics(pipeline)
+        plant = LocalPlant(pipeline, profile, wiring, metrics, _cores(pipeline, options))
+        for missing in plant.capabilities.missing:
+            log.info("not available here: %s", missing)
+        controller = Controller(
+            pipeline,
+            profile,
+            make_policy(options.policy),
+            QuantileForecaster(),
+            limits_of(pipeline, plant.capabilities),
+            options.settings,
+        )
+        server = HttpServer(make_app(plant.data_plane, metrics))
+        async with contextlib.AsyncExitStack() as cleanup:
+            cleanup.push_async_callback(plant.stop, 0.0)
+            port = await server.start(options.host, options.port)
+            cleanup.push_async_callback(_stop_server, server, plant.data_plane, options.grace_s, hurry)
+            journal = _journal(controller, options)
+            if journal is not None:
+                cleanup.callback(journal.close)
+            control = ControlLoop(controller, plant, _LoopClock(), journal=journal, on_decision=_tell(metrics))
+            decision = await _unless(stop, _start(control, plant))
+            if decision is None:
+                return
+            on_ready(f"http://{_in_url(options.host)}:{port}", decision)
+            looping = asyncio.create_task(control.run(stop), name="control loop")
+            await stop.wait()
+            await looping
+
+
+async def _start(control: ControlLoop, plant: LocalPlant) -> Decision:
+    decision = await control.start()
+    await plant.ready()
+    return decision
+
+
+async def _unless(stop: asyncio.Event, starting: Coroutine[None, None, Decision]) -> Decision | None:
+    """The result of starting, or None when asked to stop before."""
+    work = asyncio.create_task(starting)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done():
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        return None
+    stopping.cancel()
+    return await work
+
+
+async def _stop_server(server: HttpServer, plane: DataPlane, grace_s: float, hurry: asyncio.Event) -> None:
+    """Answer what is under way; a second signal ends the wait."""
+    stopping = asyncio.create_task(server.stop(grace_s))
+    hurrying = asyncio.create_task(hurry.wait())
+    await asyncio.wait({stopping, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+    hurrying.cancel()
+    if not stopping.done():
+        await plane.close(0.0)
+    await stopping
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
+    """First SIGINT or SIGTERM: stop. Second: hurry."""
+    loop = asyncio.get_running_loop()
+
+    def received() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, received)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _cores(pipeline: Pipeline, options: ServeOptions) -> int:
+    """Cores for replicas: as asked; else the budget's, as far as this machine has them."""
+    if options.cores is not None:
+        return options.cores
+    have = len(affinity.usable_cores())
+    budget = pipeline.budget.cores
+    if budget is not None and budget > have:
+        log.warning("the budget is %g cores, this machine lets us use %d: serving with %d", budget, have, have)
+    return have if budget is None else max(1, min(int(budget), have))
+
+
+def _journal(controller: Controller, options: ServeOptions) -> JournalWriter | None:
+    if options.journal is None:
+        return None
+    header = JournalHeader(
+        pipeline=controller.pipeline,
+        profile=controller.profile,
+        policy=options.policy,
+        forecaster=controller.forecaster.name,
+        settings=controller.settings,
+        limits=controller.limits,
+    )
+    return JournalWriter(options.journal, header)
+
+
+def _tell(metrics: Metrics) -> Callable[[Decision, Observation | None], None]:
+    """Tells the metrics of every decision and what it was based on."""
+
+    def told(decision: Decision, observation: Observation | None) -> None:
+        if observation is not None:
+            metrics.observed(observation)
+        metrics.decided(feasible=decision.feasible, rate_rps=decision.plan.rate_rps)
+
+    return told
+
+
+def _in_url(host: str) -> str:
+    """A host as it stands in a URL: IPv6 addresses in brackets, "any address" as one that can be called."""
+    if host in ("0.0.0.0", "::", ""):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

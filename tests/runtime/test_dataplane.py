@@ -1,0 +1,509 @@
+"""The data plane over scripted replicas: every offered request ends once, with the right outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trimtab.errors import DeadlineError, FailedError, InvalidInputError, RefusedError, UnknownModelError, WorkerError
+from trimtab.observe.model import Observation, Outcomes
+from trimtab.plan.model import Allocation, Plan, TaskPlan
+from trimtab.profile.model import Profile, ServicePoint, VariantProfile
+from trimtab.runtime import dataplane
+from trimtab.runtime.dataplane import DataPlane, Server
+from trimtab.runtime.metrics import Metrics
+from trimtab.runtime.replica import BatchResult
+from trimtab.runtime.service import InferRequest, InferResponse, Tensor, TensorInfo
+from trimtab.runtime.wiring import Source, TaskWiring, Wiring
+from trimtab.spec.model import Edge, Pipeline, Slo, Task, Variant
+
+F32 = np.dtype(np.float32)
+SERVICE_S = {"add-l": 0.010, "add-s": 0.002, "double-l": 0.020, "double-s": 0.002}
+ACCURACY = {"add-l": 0.9, "add-s": 0.8, "double-l": 0.9, "double-s": 0.5}
+
+
+def a_pipeline(slo_s: float = 5.0) -> Pipeline:
+    """`add` gives x + 1, `double` twice that."""
+
+    def task(name: str, after: tuple[Edge, ...] = ()) -> Task:
+        variants = {v: Variant(v, Path(f"{v}.onnx"), ACCURACY[v]) for v in (f"{name}-l", f"{name}-s")}
+        return Task(name, variants, after)
+
+    return Pipeline("sums", {"add": task("add"), "double": task("double", (Edge("add"),))}, Slo(slo_s))
+
+
+def a_profile(pipeline: Pipeline) -> Profile:
+    def measured(task: str, variant: str) -> VariantProfile:
+        seconds = SERVICE_S[variant]
+        points = [ServicePoint(1, 1, b, seconds * b, {0.5: seconds * b, 0.99: seconds * b}, 50) for b in (1, 4)]
+        return VariantProfile(task, variant, tuple(points))
+
+    return Profile({t.name: {v: measured(t.name, v) for v in t.variants} for t in pipeline.tasks.values()})
+
+
+def a_wiring(fan_out: bool = False) -> Wiring:
+    row = TensorInfo("x", F32, (-1, 2))
+    summed = TensorInfo("y", F32, (-1, 3, 2) if fan_out else (-1, 2))
+    result = TensorInfo("z", F32, (-1, 2))
+    return Wiring(
+        tasks={
+            "add": TaskWiring("add", (row,), (summed,), {"x": Source("request", "x")}),
+            "double": TaskWiring(
+                "double", (TensorInfo("y", F32, (-1, 2)),), (result,), {"y": Source("add", "y", fan_out)}
+            ),
+        },
+        request=(row,),
+        outputs={"z": Source("double", "z")},
+        answers=(result,),
+    )
+
+
+def a_plan(*, may_use: bool = True, batch: int = 4, size: str = "l") -> Plan:
+    def task(name: str) -> TaskPlan:
+        others = (f"{name}-s",) if may_use and size == "l" else ()
+        return TaskPlan(name, (Allocation(f"{name}-{size}", 1, 1, 1, batch),), (f"{name}-l", f"{name}-s"), others)
+
+    return Plan({"add": task("add"), "double": task("double")}, 1.0)
+
+
+Behaviour = Callable[[str, Mapping[str, Tensor]], Awaitable[None]]
+
+
+class ScriptedReplica:
+    """Computes the answer after doing whatever its script says."""
+
+    def __init__(self, task: str, behaviour: Behaviour | None = None, *, repeat: int = 1) -> None:
+        self.id = f"{task}-fake"
+        self.task = task
+        self.batches: list[tuple[str, int]] = []
+        self._behaviour = behaviour
+        self._repeat = repeat
+
+    async def run(self, variant: str, inputs: Mapping[str, Tensor]) -> BatchResult:
+        values = next(iter(inputs.values()))
+        self.batches.append((variant, values.shape[0]))
+        if self._behaviour is not None:
+            await self._behaviour(variant, inputs)
+        if self.task == "add":
+            added = np.add(values, 1, dtype=np.float32)
+            return BatchResult({"y": np.stack([added] * 3, axis=1) if self._repeat == 3 else added}, 0.001)
+        return BatchResult({"z": np.multiply(values, 2, dtype=np.float32)}, 0.001)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let other tasks run until the condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 — what is waited for sets no event
+            await asyncio.sleep(0.0005)
+
+
+class Bench:
+    """A data plane with one replica a task."""
+
+    def __init__(self, slo_s: float = 5.0, *, fan_out: bool = False, plan: Plan | None = None) -> None:
+        self.pipeline = a_pipeline(slo_s)
+        self.stuck: list[Server] = []
+        self.plane = DataPlane(
+            self.pipeline,
+            a_profile(self.pipeline),
+            a_wiring(fan_out),
+            Metrics(self.pipeline),
+            asyncio.get_running_loop().time,
+            self._on_stuck,
+        )
+        self.plane.follow(plan or a_plan())
+
+    def _on_stuck(self, server: Server) -> None:
+        self.stuck.append(server)
+        self.plane.remove(server)
+
+    def add(self, *replicas: ScriptedReplica) -> None:
+        for replica in replicas:
+            self.plane.add(replica.task, replica, 1)
+
+    async def ask(self, value: float = 1.0, *, rows: int = 1, model: str = "sums", **more: object) -> InferResponse:
+        name = "y" if model == "double" else "x"
+        inputs = {name: np.full((rows, 2), value, np.float32)}
+        return await self.plane.infer(InferRequest(model, inputs, **more))  # type: ignore[arg-type]  # mixed keywords
+
+    def seen(self) -> Observation:
+        now_s = asyncio.get_running_loop().time() + 1.0
+        return self.plane.window.close(now_s, self.plane.levels({}, {}), 0.0, None)
+
+    def outcomes(self) -> Outcomes:
+        return self.seen().outcomes
+
+
+def test_a_request_passes_all_tasks_and_says_who_answered() -> None:
+    async def story() -> None:
+        bench = Bench()
+        bench.add(ScriptedReplica("add"), ScriptedReplica("double"))
+        answer = await bench.ask(3.0, rows=2, id="r1")
+        assert answer.outputs["z"].tolist() == [[8.0, 8.0], [8.0, 8.0]]
+        assert (answer.id, answer.model, answer.version) == ("r1", "sums", "add-l+double-l")
+        assert answer.parameters["variant.double"] == "double-l"
+        assert answer.parameters["accuracy"] == pytest.approx(0.81)
+        assert bench.outcomes() == Outcomes(in_time=1)
+
+    asyncio.run(story())
+
+
+def test_a_single_task_can_be_called() -> None:
+    async def story() -> None:
+        bench = Bench()
+        bench.add(ScriptedReplica("double"))
+        answer = await bench.ask(3.0, model="double")
+        assert answer.outputs["z"].tolist() == [[6.0, 6.0]]
+        assert answer.version == "double-l"
+
+    asyncio.run(story())
+
+
+def test_a_fan_out_gives_one_item_a_slice_and_gathers_them_again() -> None:
+    async def story() -> None:
+        bench = Bench(fan_out=True)
+        double = ScriptedReplica("double")
+        bench.add(ScriptedReplica("add", repeat=3), double)
+        answer = await bench.ask(1.0, rows=2)
+        assert answer.outputs["z"].shape == (2, 3, 2)
+        assert answer.outputs["z"].tolist() == [[[4.0, 4.0]] * 3] * 2
+        assert sum(size for _, size in double.batches) == 6
+
+    asyncio.run(story())
+
+
+def test_what_is_asked_wrongly_is_refused_before_it_is_offered() -> None:
+    async def story() -> None:
+        bench = Bench()
+        bench.add(ScriptedReplica("add"), ScriptedReplica("double"))
+        wrong: list[tuple[type[Exception], str, InferRequest]] = [
+            (UnknownModelError, "no model 'sum'", InferRequest("sum", {})),
+            (UnknownModelError, "server chooses", InferRequest("add", {"x": np.ones((1, 2), F32)}, version="add-s")),
+            (InvalidInputError, "got none, wanted x", InferRequest("sums", {})),
+            (InvalidInputError, "wanted float32", InferRequest("sums", {"x": np.ones((1, 2), np.float64)})),
+            (InvalidInputError, r"got \[1, 3\]", InferRequest("sums", {"x": np.ones((1, 3), F32)})),
+            (InvalidInputError, r"got \[2\]", InferRequest("sums", {"x": np.ones(2, F32)})),
+            (InvalidInputError, "rows", InferRequest("sums", {"x": np.ones((0, 2), F32)})),
+            (InvalidInputError, "rows", InferRequest("sums", {"x": np.ones((dataplane.MAX_ROWS + 1, 2), F32)})),
+            (InvalidInputError, "output", InferRequest("sums", {"x": np.ones((1, 2), F32)}, outputs=("y",))),
+        ]
+        for error, words, request in wrong:
+            with pytest.raises(error, match=words):
+                await bench.plane.infer(request)
+        seen = bench.seen()
+        assert seen.outcomes.ended == 0
+        assert not any(seen.arrivals)
+
+    asyncio.run(story())
+
+
+def test_without_a_replica_requests_are_refused_and_the_model_is_not_ready() -> None:
+    async def story() -> None:
+        bench = Bench()
+        bench.add(ScriptedReplica("add"))
+        assert bench.plane.ready("add")
+        assert not bench.plane.ready()
+        with pytest.raises(RefusedError) as caught:
+            await bench.ask()
+        assert caught.value.reason == "not_ready"
+        assert bench.outcomes() == Outcomes(refused=1)
+
+    asyncio.run(story())
+
+
+def test_what_cannot_be_answered_in_time_is_refused_before_any_work() -> None:
+    async def story() -> None:
+        bench = Bench()
+        add = ScriptedReplica("add")
+        bench.add(add, ScriptedReplica("double"))
+        with pytest.raises(RefusedError) as caught:
+            await bench.ask(timeout_s=0.003)  # the fastest way takes 4 ms
+        assert (caught.value.reason, add.batches) == ("overload", [])
+        assert bench.outcomes() == Outcomes(refused=1)
+
+    asyncio.run(story())
+
+
+def test_a_short_deadline_gets_the_cheaper_resident_variant() -> None:
+    async def story() -> None:
+        bench = Bench()
+        bench.add(ScriptedReplica("add"), ScriptedReplica("double"))
+        answer = await bench.ask(timeout_s=0.018)  # less than the 20 ms that double-l takes alone
+        assert answer.parameters["variant.double"] == "double-s"
+        assert answer.parameters["accuracy"] == pytest.approx(ACCURACY[str(answer.parameters["variant.add"])] * 0.5)
+
+    asyncio.run(story())
+
+
+def test_waiting_requests_are_batched() -> None:
+    async def story() -> None:
+        bench = Bench()
+        gate = asyncio.Event()
+
+        async def wait(*_: object) -> None:
+            await gate.wait()
+
+        add = ScriptedReplica("add", wait)
+        bench.add(add, ScriptedReplica("double"))
+        asking = [asyncio.ensure_future(bench.ask(float(i))) for i in range(7)]
+        await until(lambda: bool(add.batches))
+        gate.set()
+        answers = await asyncio.gather(*asking)
+        assert [a.outputs["z"][0, 0] for a in answers] == [2.0 * (i + 1) for i in range(7)]
+        assert [size for _, size in add.batches][:2] == [1, 4]
+        assert bench.outcomes() == Outcomes(in_time=7)
+
+    asyncio.run(story())
+
+
+def test_a_lost_worker_costs_no_request_while_another_is_there() -> None:
+    async def story() -> None:
+        bench = Bench()
+
+        async def die(*_: object) -> None:
+            bench.plane.remove(dying)
+            raise WorkerError("killed by SIGKILL")
+
+        dying = ScriptedReplica("add", die)
+        bench.add(dying, ScriptedReplica("add"), ScriptedReplica("double"))
+        answers = await asyncio.gather(*(bench.ask(float(i)) for i in range(10)))
+        assert [a.outputs["z"][0, 0] for a in answers] == [2.0 * (i + 1) for i in range(10)]
+        assert len(dying.batches) == 1
+        assert bench.outcomes() == Outcomes(in_time=10)
+
+    asyncio.run(story())
+
+
+def test_a_request_whose_workers_die_twice_fails_with_the_reason() -> None:
+    async def story() -> None:
+        bench = Bench()
+
+        async def die(*_: object) -> None:
+            raise WorkerError("killed by SIGKILL")
+
+        bench.add(ScriptedReplica("add", die))
+        bench.add(ScriptedReplica("double"))
+        with pytest.raises(FailedError, match="killed by SIGKILL, twice"):
+            await bench.ask()
+        assert bench.outcomes() == Outcomes(failed=1)
+
+    asyncio.run(story())
+
+
+def test_a_request_left_without_any_worker_is_told_at_its_deadline() -> None:
+    async def story() -> None:
+        bench = Bench(slo_s=0.1)
+
+        async def die(*_: object) -> None:
+            bench.plane.remove(replica)
+            raise WorkerError("gone")
+
+        replica = ScriptedReplica("add", die)
+        bench.add(replica, ScriptedReplica("double"))
+        with pytest.raises(RefusedError, match="deadline passed"):
+            await bench.ask()
+        seen = bench.seen()
+        assert seen.outcomes == Outcomes(refused=1)
+        assert seen.tasks["add"].queued == 0
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_stops_answering_is_reported_and_its_batch_tried_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dataplane, "STUCK_AFTER_S", 0.01)
+
+    async def story() -> None:
+        bench = Bench()
+
+        async def hang(*_: object) -> None:
+            await asyncio.Event().wait()
+
+        hung = ScriptedReplica("add", hang)
+        bench.add(hung)
+        bench.add(ScriptedReplica("double"))
+        asking = asyncio.ensure_future(bench.ask(1.0))
+        await until(lambda: bool(bench.stuck))
+        bench.add(ScriptedReplica("add"))
+        assert (await asking).outputs["z"].tolist() == [[4.0, 4.0]]
+        assert bench.stuck == [hung]
+
+    asyncio.run(story())
+
+
+def test_garbage_from_a_worker_fails_its_requests_only() -> None:
+    class Garbage(ScriptedReplica):
+        async def run(self, variant: str, inputs: Mapping[str, Tensor]) -> BatchResult:
+            result = await super().run(variant, inputs)
+            return BatchResult({"y": result.outputs["y"][:0]}, 0.001) if len(self.batches) == 1 else result
+
+    async def story() -> None:
+        bench = Bench()
+        bench.add(Garbage("add"), ScriptedReplica("double"))
+        with pytest.raises(FailedError, match="wanted 1 rows"):
+            await bench.ask()
+        await bench.ask()
+        assert bench.outcomes() == Outcomes(in_time=1, failed=1)
+
+    asyncio.run(story())
+
+
+def test_served_too_late_is_late_and_a_clients_own_deadline_is_kept() -> None:
+    async def story() -> None:
+        bench = Bench(slo_s=0.05)
+        gate = asyncio.Event()
+
+        async def wait(*_: object) -> None:
+            await gate.wait()
+
+        bench.add(ScriptedReplica("add"), ScriptedReplica("double", wait))
+        patient = asyncio.ensure_future(bench.ask())
+        await asyncio.sleep(0.06)
+        assert not patient.done()
+        gate.set()
+        await patient
+        gate.clear()
+        with pytest.raises(DeadlineError):
+            await bench.ask(timeout_s=0.045)
+        gate.set()
+        assert bench.outcomes() == Outcomes(late=1, dropped=1)
+
+    asyncio.run(story())
+
+
+def test_a_client_that_leaves_frees_its_place() -> None:
+    async def story() -> None:
+        bench = Bench()
+        gate = asyncio.Event()
+
+        async def wait(*_: object) -> None:
+            await gate.wait()
+
+        add = ScriptedReplica("add", wait)
+        bench.add(add, ScriptedReplica("double"))
+        first, second = asyncio.ensure_future(bench.ask()), asyncio.ensure_future(bench.ask())
+        await until(lambda: bool(add.batches))
+        second.cancel()
+        await asyncio.sleep(0)
+        assert bench.plane.levels({}, {})["add"].queued == 0
+        gate.set()
+        await first
+        assert bench.outcomes() == Outcomes(in_time=1, dropped=1)
+
+    asyncio.run(story())
+
+
+def test_switching_plans_under_load_fails_nothing() -> None:
+    async def story() -> None:
+        bench = Bench()
+
+        async def work(*_: object) -> None:
+            await asyncio.sleep(0.0005)
+
+        double = ScriptedReplica("double", work)
+        bench.add(ScriptedReplica("add", work), double)
+
+        async def switch() -> None:
+            for i in range(20):
+                bench.plane.follow(a_plan(may_use=False, size="ls"[i % 2], batch=1 + i % 4))
+                await asyncio.sleep(0.002)
+
+        switching = asyncio.ensure_future(switch())
+        while not switching.done():
+            await asyncio.gather(*(bench.ask() for _ in range(4)))
+        outcomes = bench.outcomes()
+        assert outcomes.in_time == outcomes.ended > 0
+        assert {variant for variant, _ in double.batches} == {"double-l", "double-s"}
+
+    asyncio.run(story())
+
+
+def test_a_draining_replica_finishes_what_it_has_and_gets_no_more() -> None:
+    async def story() -> None:
+        bench = Bench()
+        gate = asyncio.Event()
+
+        async def wait(*_: object) -> None:
+            await gate.wait()
+
+        old, new = ScriptedReplica("add", wait), ScriptedReplica("add")
+        bench.add(old, ScriptedReplica("double"))
+        first = asyncio.ensure_future(bench.ask())
+        await until(lambda: bool(old.batches))
+        draining = asyncio.ensure_future(bench.plane.drain(old))
+        await asyncio.sleep(0)
+        bench.add(new)
+        await bench.ask()
+        assert (len(old.batches), len(new.batches), draining.done()) == (1, 1, False)
+        gate.set()
+        await first
+        await draining
+        assert bench.plane.levels({}, {})["add"].replicas_ready == 1
+
+    asyncio.run(story())
+
+
+def test_closing_answers_what_is_under_way_and_refuses_what_comes() -> None:
+    async def story() -> None:
+        bench = Bench()
+        gate = asyncio.Event()
+
+        async def wait(*_: object) -> None:
+            await gate.wait()
+
+        add = ScriptedReplica("add", wait)
+        bench.add(add, ScriptedReplica("double"))
+        first = asyncio.ensure_future(bench.ask())
+        await until(lambda: bool(add.batches))
+        closing = asyncio.ensure_future(bench.plane.close(5.0))
+        await asyncio.sleep(0)
+        with pytest.raises(RefusedError) as caught:
+            await bench.ask()
+        assert caught.value.reason == "stopping"
+        assert not bench.plane.ready()
+        gate.set()
+        assert (await first).outputs["z"].tolist() == [[4.0, 4.0]]
+        await closing
+        assert bench.outcomes() == Outcomes(in_time=1, refused=1)
+
+    asyncio.run(story())
+
+
+def test_offered_is_the_sum_of_all_outcomes_whatever_happens() -> None:
+    async def story() -> None:
+        bench = Bench(slo_s=0.03)
+        rng = np.random.Generator(np.random.PCG64(5))
+
+        async def trouble(*_: object) -> None:
+            draw = rng.random()
+            if draw < 0.1:
+                raise WorkerError("lost")
+            if draw < 0.2:
+                raise RuntimeError("surprise")
+            await asyncio.sleep(0.004 * float(rng.random()))
+
+        bench.add(ScriptedReplica("add", trouble), ScriptedReplica("add", trouble), ScriptedReplica("double", trouble))
+        asking = []
+        for i in range(300):
+            asking.append(asyncio.ensure_future(bench.ask(float(i))))
+            await asyncio.sleep(0.001)
+            if i % 17 == 0:
+                asking[-1].cancel()
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        seen = bench.seen()
+        offered = sum(count or 0 for count in seen.arrivals)
+        answered = sum(isinstance(a, InferResponse) for a in answers)
+        assert offered == seen.outcomes.ended
+        assert seen.outcomes.in_time + seen.outcomes.late == answered > 0
+        assert seen.outcomes.failed > 0
+        assert (seen.tasks["add"].queued, seen.tasks["add"].in_service) == (0, 0)
+        for i, answer in enumerate(answers):
+            if isinstance(answer, InferResponse):
+                assert answer.outputs["z"][0, 0] == 2 * (i + 1)
+
+    asyncio.run(story())
