@@ -1,1 +1,19 @@
 """The public conformance kit: checks and fakes for those who bring their own policy, forecaster or plant."""
+
+from __future__ import annotations
+
+from trimtab.testing.build import make_chain
+from trimtab.testing.checks import check_forecaster, check_plant, check_policy
+from trimtab.testing.fakes import CAPABLE, FakePlant, ManualClock, observation, settle
+
+__all__ = [
+    "CAPABLE",
+    "FakePlant",
+    "ManualClock",
+    "check_forecaster",
+    "check_plant",
+    "check_policy",
+    "make_chain",
+    "observation",
+    "settle",
+]
