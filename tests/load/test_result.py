@@ -17,6 +17,7 @@ from trimtab.load.result import (
     Run,
     measure,
     outcome_of,
+    rank_variants,
     read_result,
     write_records,
     write_result,
@@ -73,7 +74,8 @@ def test_a_small_run_by_hand() -> None:
     assert told.right_in_time == pytest.approx(1 / 6)
     assert told.stated_accuracy == pytest.approx(0.9)
     assert told.core_seconds == pytest.approx(7.4)
-    assert told.variants == {"read": {"a": 2, "b": 1}}
+    assert [(c.variants, c.answers) for c in told.combinations] == [({"read": "a"}, 2), ({"read": "b"}, 1)]
+    assert [c.delivered_accuracy for c in told.combinations] == [1.0, 0.0]
     assert told.plans == 2
     assert told.errors == {"broke": 1}
     series = result.series
@@ -166,3 +168,18 @@ def test_records_are_one_line_each(tmp_path: Path) -> None:
     assert [row["outcome"] for row in rows] == ["in_time", "refused"]
     assert rows[0]["variants"] == "read=a"
     assert rows[1]["status"] == ""
+
+
+def test_variants_are_ranked_by_the_accuracies_that_answers_state() -> None:
+    accuracy = {"find": {"zoom": 0.7, "eye": 0.9}, "read": {"a": 0.95, "b": 0.8, "c": 0.6}}
+    combinations = [("zoom", "c"), ("zoom", "b"), ("eye", "b"), ("eye", "a")]
+    records = [
+        Record(
+            i, 0, 0.1, 0.1, 0.2, "in_time", variants={"find": find, "read": read},
+            accuracy=accuracy["find"][find] * accuracy["read"][read],
+        )
+        for i, (find, read) in enumerate(combinations)
+    ]  # fmt: skip
+    result = measure(RUN, records)
+    assert rank_variants(result.summary.combinations) == {"find": ["zoom", "eye"], "read": ["c", "b", "a"]}
+    assert list(result.series.variants["read"]) == ["c", "b", "a"]

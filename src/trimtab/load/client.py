@@ -87,6 +87,15 @@ class Client:
             return []
         return [str(m.get("name", "")) if isinstance(m, dict) else str(m) for m in listed]
 
+    async def server_name(self) -> str | None:
+        """What the server calls itself; None when it does not say."""
+        reply = await self._get("/v2")
+        try:
+            name = decode_object(reply.data).get("name") if reply.status == 200 else None
+        except ValueError:
+            return None
+        return None if name is None else str(name)
+
     async def metadata(self, model: str) -> ModelMetadata:
         """What the server says about `model`.
 

@@ -25,6 +25,8 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 FORMAT = "trimtab.load/1"
 WINDOW_S = 5
 """Quantiles and ratios of the series are over the requests of so many seconds, ending with the one they stand at."""
+ACCURACY_WINDOW_S = 10
+"""The same for accuracy, which takes more requests to tell."""
 REFUSED_STATUS = frozenset({429, 503})
 DROPPED_STATUS = 504
 
@@ -86,6 +88,19 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Combination:
+    """Requests that were answered by the same variants."""
+
+    variants: Mapping[str, str]
+    """Task → variant."""
+    answers: int
+    stated_accuracy: float | None
+    """As the server states it: the product of the variants' accuracies."""
+    delivered_accuracy: float | None
+    """Share of right answers among those with a label."""
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """A run in figures. Ratios are of the requests offered unless said otherwise; None: could not be known."""
 
@@ -116,8 +131,8 @@ class Summary:
     """Requests that had to wait for a free connection."""
     plans: int
     """Number of different plans that answered."""
-    variants: Mapping[str, Mapping[str, int]]
-    """Task → variant → answers."""
+    combinations: list[Combination]
+    """Which variants answered together, most frequent first."""
     errors: Mapping[str, int]
     """Error in words → number of failed requests."""
 
@@ -133,12 +148,13 @@ class Series:
     dropped: list[int]
     failed: list[int]
     attainment: list[float | None]
-    """Over the window that ends here (`WINDOW_S`), as the next three."""
+    """Over the window that ends here (`WINDOW_S`), as the next two."""
     p50_s: list[float | None]
     p99_s: list[float | None]
     accuracy: list[float | None]
+    """Over the window that ends here (`ACCURACY_WINDOW_S`)."""
     variants: dict[str, dict[str, list[int]]]
-    """Task → variant → answers."""
+    """Task → variant, least accurate first → answers."""
     cores: list[float | None]
     """Core-seconds that the server spent in this second."""
 
@@ -179,6 +195,25 @@ def measure(
     return LoadResult(
         run, summary, _series(run, records, cost), [*notes, *_notes(run, summary, labelled=_labelled(records))]
     )
+
+
+def rank_variants(combinations: Sequence[Combination]) -> dict[str, list[str]]:
+    """Task → its variants that answered, least accurate first, as far as the stated accuracies tell.
+
+    A stated accuracy is the product of the tasks' accuracies, so its logarithm is a sum with one term per task; least
+    squares over the combinations gives each variant's term, and with it the order.
+    """
+    columns = sorted({pair for c in combinations for pair in c.variants.items()})
+    stated = [(c.variants, c.stated_accuracy) for c in combinations if c.stated_accuracy]
+    term = dict.fromkeys(columns, 0.0)
+    if stated:
+        chosen = np.array([[variants.get(task) == v for task, v in columns] for variants, _ in stated], dtype=float)
+        log = np.log([accuracy for _, accuracy in stated])
+        term = dict(zip(columns, np.linalg.lstsq(chosen, log - log.mean(), rcond=None)[0].tolist(), strict=True))
+    ranked: dict[str, list[str]] = {}
+    for task, variant in sorted(columns, key=lambda pair: (pair[0], round(term[pair], 9), pair[1])):
+        ranked.setdefault(task, []).append(variant)
+    return ranked
 
 
 def write_result(result: LoadResult, path: Path) -> None:
@@ -241,10 +276,6 @@ def _summary(records: Sequence[Record], waited: int, cost: Sequence[tuple[float,
     p50, p95, p99 = _quantiles([r.response_s for r in answered], (0.5, 0.95, 0.99))
     (lag_p99,) = _quantiles([r.sent_s - r.intended_s for r in records], (0.99,))
     right = sum(r.correct is True and r.outcome == "in_time" for r in records)
-    variants: dict[str, Counter[str]] = {}
-    for record in answered:
-        for task, variant in record.variants.items():
-            variants.setdefault(task, Counter())[variant] += 1
     return Summary(
         offered=len(records),
         **{outcome: getattr(outcomes, outcome) for outcome in OUTCOMES},
@@ -261,7 +292,7 @@ def _summary(records: Sequence[Record], waited: int, cost: Sequence[tuple[float,
         lag_max_s=max((r.sent_s - r.intended_s for r in records), default=None),
         waited=waited,
         plans=len({r.plan for r in answered if r.plan is not None}),
-        variants={task: dict(sorted(counts.items())) for task, counts in sorted(variants.items())},
+        combinations=_combinations(answered),
         errors=dict(Counter(r.error or "no reason given" for r in records if r.outcome == "failed").most_common(20)),
     )
 
@@ -272,13 +303,14 @@ def _series(run: Run, records: Sequence[Record], cost: Sequence[tuple[float, flo
     for record in records:
         binned[int(record.intended_s)].append(record)
     counts = {o: [sum(r.outcome == o for r in bin_) for bin_ in binned] for o in OUTCOMES}
-    used = sorted({(task, variant) for r in records if r.answered for task, variant in r.variants.items()})
-    variants: dict[str, dict[str, list[int]]] = {}
-    for task, variant in used:
-        variants.setdefault(task, {})[variant] = [
-            sum(r.answered and r.variants.get(task) == variant for r in bin_) for bin_ in binned
-        ]
-    windows = [[r for b in binned[max(0, i - WINDOW_S + 1) : i + 1] for r in b] for i in range(seconds)]
+    variants = {
+        task: {
+            variant: [sum(r.answered and r.variants.get(task) == variant for r in bin_) for bin_ in binned]
+            for variant in ranked
+        }
+        for task, ranked in rank_variants(_combinations([r for r in records if r.answered])).items()
+    }
+    windows = _windows(binned, WINDOW_S)
     p50, p99 = zip(*(_quantiles([r.response_s for r in w if r.answered], (0.5, 0.99)) for w in windows), strict=True)
     return Series(
         offered=[len(bin_) for bin_ in binned],
@@ -286,10 +318,25 @@ def _series(run: Run, records: Sequence[Record], cost: Sequence[tuple[float, flo
         attainment=[_mean([r.outcome == "in_time" for r in w]) for w in windows],
         p50_s=list(p50),
         p99_s=list(p99),
-        accuracy=[_mean([r.correct for r in w if r.answered]) for w in windows],
+        accuracy=[_mean([r.correct for r in w if r.answered]) for w in _windows(binned, ACCURACY_WINDOW_S)],
         variants=variants,
         cores=_cores(seconds, cost),
     )
+
+
+def _windows(binned: Sequence[Sequence[Record]], length: int) -> list[list[Record]]:
+    """For each second, the records of the `length` seconds that end with it."""
+    return [[r for bin_ in binned[max(0, i - length + 1) : i + 1] for r in bin_] for i in range(len(binned))]
+
+
+def _combinations(answered: Sequence[Record]) -> list[Combination]:
+    together: dict[tuple[tuple[str, str], ...], list[Record]] = {}
+    for record in answered:
+        together.setdefault(tuple(sorted(record.variants.items())), []).append(record)
+    return [
+        Combination(dict(key), len(rows), _mean([r.accuracy for r in rows]), _mean([r.correct for r in rows]))
+        for key, rows in sorted(together.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+    ]
 
 
 def _cores(seconds: int, cost: Sequence[tuple[float, float]]) -> list[float | None]:
