@@ -34,7 +34,10 @@ def _parse(text: str, units: dict[str, float] | dict[str, int], wanted: str) -> 
     match = _QUANTITY.fullmatch(text)
     if match is None or match.group(2) not in units:
         raise ValueError(wanted)
-    return float(match.group(1)) * units[match.group(2)]
+    quantity = float(match.group(1)) * units[match.group(2)]
+    if not math.isfinite(quantity):
+        raise ValueError(wanted)
+    return quantity
 
 
 def format_duration(seconds: float) -> str:

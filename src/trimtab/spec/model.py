@@ -19,8 +19,8 @@ class Variant:
     """One model that does a task."""
 
     name: str
-    model: Path
-    """Absolute path of the model file."""
+    model: Path | None
+    """Absolute path of the model file; None where the pipeline is only planned, never served."""
     accuracy: float
     """Fraction in [0, 1], as measured on `measured_on`."""
     measured_on: str | None = None

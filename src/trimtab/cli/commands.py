@@ -1,0 +1,78 @@
+"""The table of commands. A new command is one line here: its name, where its function is, what it does in a sentence.
+
+The function is an ordinary Typer command (or a `typer.Typer` with commands of its own); its module is imported when the
+command runs or its own help is asked for, not before.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+COMMANDS = {
+    "check": ("trimtab.cli.check:check", "Check a pipeline file and its profile, and sum them up."),
+    "schema": ("trimtab.cli.schema:schema", "Print the JSON schema of a file, for editors."),
+}
+"""Name → (`module:function`, the line in `trimtab --help`), in the order in which the help shows them."""
+
+
+def make_app() -> typer.Typer:
+    """The application with all commands."""
+    app = typer.Typer(
+        cls=_Commands,
+        name="trimtab",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    return app
+
+
+def _print_version(wish: bool) -> None:
+    if wish:
+        from trimtab import __version__
+
+        typer.echo(f"trimtab {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Serves machine-learning pipelines that stay accurate, fast and cheap at once while the load changes."""
+
+
+class _Commands(TyperGroup):
+    """The group of all commands, each a stand-in until it is used."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, (target, summary) in COMMANDS.items():
+            self.add_command(_Deferred(name, target, summary))
+
+
+class _Deferred(TyperCommand):
+    """Stands in the help for a command whose module is not imported yet; becomes the command when it is used."""
+
+    def __init__(self, name: str, target: str, summary: str) -> None:
+        super().__init__(name, help=summary)
+        self._target = target
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The context of the real command, so that it is the one that runs."""
+        module, _, function = self._target.partition(":")
+        found = getattr(importlib.import_module(module), function)
+        if isinstance(found, typer.Typer):
+            app = found
+        else:
+            app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            app.command(self.name)(found)
+        return typer.main.get_command(app).make_context(info_name, args, parent=parent, **extra)
