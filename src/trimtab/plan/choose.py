@@ -80,7 +80,7 @@ def choose(request: PlanRequest, objective: Objective, rules: Rules) -> Chosen:
     Where no rate can be held at all, those of the least latency.
 
     Raises:
-        PlanRequestError: as `check_request`.
+        PlanRequestError: as `check_request`, or no combination fits cores and memory together.
     """
     check_request(request, rules)
     best = _solve(request, request.rate_rps, objective, rules)
@@ -101,7 +101,7 @@ def largest_rate(request: PlanRequest, most_rps: float, rules: Rules) -> Chosen:
         else:
             low, best = middle, found
     if best is None:
-        best = _fastest(request, rules)
+        best = _fastest(request, replace(rules, one_shape=False))
     return Chosen(best.allocations, best.rate_rps, feasible=False, considered=best.considered)
 
 
@@ -126,7 +126,11 @@ def _solve(request: PlanRequest, rate_rps: float, objective: Objective, rules: R
 
 
 def _fastest(request: PlanRequest, rules: Rules) -> Chosen:
-    """Least latency for a lone request within cores and memory: the SLO is shorter than any service."""
+    """Least latency for a lone request within cores and memory, for where the SLO is shorter than any service.
+
+    Raises:
+        PlanRequestError: cores and memory do not suffice together.
+    """
     stages = [options(request, task, 0.0, rules) for task in request.pipeline.tasks]
     latest_s = sum(max(o.latency_s for o in stage) for stage in stages)
     bounds = Bounds(latest_s, math.floor(request.limits.cores), request.limits.memory_bytes)

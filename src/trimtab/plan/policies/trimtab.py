@@ -31,7 +31,10 @@ class TrimtabPolicy:
         if chosen.feasible:
             reason = f"best of {chosen.considered} options ({objective.kind})"
         elif chosen.rate_rps > 0.0:
-            reason = f"nothing holds the SLO at this rate; this holds it at {chosen.rate_rps:.4g}/s, the most possible"
+            reason = (
+                f"nothing holds the SLO at this rate with utilisation up to {100 * UTILISATION_CAP:.0f} %; "
+                f"this holds it at {chosen.rate_rps:.4g}/s, the most possible"
+            )
         else:
             reason = "nothing holds the SLO at any rate; this is the fastest"
         return result(
