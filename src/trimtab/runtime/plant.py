@@ -164,10 +164,6 @@ class LocalPlant:
             raise PlantError(
                 "the plan is for other tasks", got=", ".join(plan.tasks), wanted=", ".join(self._pipeline.tasks)
             )
-        if plan.cores > len(self._core_ids):
-            raise PlantError(
-                "the plan holds too many cores", got=f"{plan.cores}", wanted=f"at most {len(self._core_ids)}"
-            )
         for task in plan.tasks.values():
             if len(task.allocations) != 1:
                 raise PlantError(
@@ -188,6 +184,10 @@ class LocalPlant:
                     )
             if allocation.replicas < 1 or allocation.batch < 1:
                 raise PlantError(f"task '{task.task}': a plan needs at least one replica and batches of at least one")
+        if plan.cores > len(self._core_ids):
+            raise PlantError(
+                "the plan holds too many cores", got=f"{plan.cores}", wanted=f"at most {len(self._core_ids)}"
+            )
 
     def _match(self, plan: Plan) -> dict[str, int]:
         """Members that stay, with their number of cores; those too many start to drain, the youngest first."""
