@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 from aiohttp import web
+from tests.load.fake_server import FakeServer
 
 from trimtab.errors import LoadError
 from trimtab.load.client import Client
 from trimtab.load.dataset import Dataset, LabelledInputs, match
 from trimtab.load.generator import Progress, Replayed, replay
 
-Server = Any  # the fixture's class lives in conftest, which tests cannot import
-
 DATA = Dataset({"x": np.array([[1, 2], [3, 4]], np.uint8), "right": np.array([6, 14])}, "d.npz")
 pytestmark = pytest.mark.live
 
 
 def run(
-    server: Server,
+    server: FakeServer,
     times_s: Any,
     *,
     connections: int = 64,
@@ -40,7 +39,7 @@ def run(
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_answers_are_judged_and_told(server: Server, binary: bool) -> None:
+def test_answers_are_judged_and_told(server: FakeServer, binary: bool) -> None:
     replayed, _ = run(server, np.linspace(0, 0.2, 10), slo_s=5.0, binary=binary)
     assert [r.index for r in replayed.records] == list(range(10))
     assert all(r.outcome == "in_time" and r.correct for r in replayed.records)
@@ -50,7 +49,7 @@ def test_answers_are_judged_and_told(server: Server, binary: bool) -> None:
     assert sorted(x.tolist() for x in server.seen) == [[[1, 2]]] * 5 + [[[3, 4]]] * 5
 
 
-def test_a_stall_shows_in_every_request_that_it_meets(server: Server) -> None:
+def test_a_stall_shows_in_every_request_that_it_meets(server: FakeServer) -> None:
     """No coordinated omission: while the server stalls, requests go on being offered, each timed from its moment."""
     stalled = asyncio.Event()
 
@@ -73,7 +72,7 @@ def test_a_stall_shows_in_every_request_that_it_meets(server: Server) -> None:
     assert sum(r.outcome == "late" for r in records) >= 15
 
 
-def test_waiting_for_a_connection_counts(server: Server) -> None:
+def test_waiting_for_a_connection_counts(server: FakeServer) -> None:
     async def slow(_i: int, _x: np.ndarray) -> None:
         await asyncio.sleep(0.1)
 
@@ -86,12 +85,12 @@ def test_waiting_for_a_connection_counts(server: Server) -> None:
     assert len(replayed.records) == 6
 
 
-def test_connections_are_kept(server: Server) -> None:
+def test_connections_are_kept(server: FakeServer) -> None:
     run(server, np.arange(10) * 0.03)
     assert len(server.connections) < 10
 
 
-def test_every_kind_of_end_has_a_record(server: Server) -> None:
+def test_every_kind_of_end_has_a_record(server: FakeServer) -> None:
     async def script(i: int, _: np.ndarray) -> web.Response | None:
         match i:
             case 1:
@@ -137,7 +136,7 @@ def test_a_server_that_vanishes_loses_no_record() -> None:
     assert all(r.status is None and "Connect" in (r.error or "") for r in records)
 
 
-def test_a_stop_ends_with_what_was_offered(server: Server) -> None:
+def test_a_stop_ends_with_what_was_offered(server: FakeServer) -> None:
     async def main() -> Replayed:
         stop = asyncio.Event()
         told: list[int] = []
@@ -160,7 +159,7 @@ def test_a_stop_ends_with_what_was_offered(server: Server) -> None:
     assert [r.outcome for r in replayed.records] == ["in_time"] * 4
 
 
-def test_cost_is_read_from_the_server(server: Server) -> None:
+def test_cost_is_read_from_the_server(server: FakeServer) -> None:
     counter = "trimtab_core_seconds_total"
     server.metrics = f'# TYPE {counter} counter\n{counter}{{pipeline="p"}} 3.5\n{counter}{{pipeline="q"}} 1.0\n'
     replayed, _ = run(server, np.zeros(1))
@@ -168,7 +167,7 @@ def test_cost_is_read_from_the_server(server: Server) -> None:
     assert replayed.cost[0][0] < 0 < replayed.cost[-1][0]
 
 
-def test_no_cost_is_no_zero(server: Server) -> None:
+def test_no_cost_is_no_zero(server: FakeServer) -> None:
     assert run(server, np.zeros(1))[0].cost == []
     server.metrics = "another_metric 3\n"
     assert run(server, np.zeros(1))[0].cost == []
@@ -183,7 +182,7 @@ def ask(server_url: str, model: str = "doubler") -> None:
     asyncio.run(main())
 
 
-def test_unfit_servers_are_told(server: Server) -> None:
+def test_unfit_servers_are_told(server: FakeServer) -> None:
     with pytest.raises(LoadError, match="cannot be reached"):
         ask("http://127.0.0.1:9")
     with pytest.raises(LoadError, match="no address"):

@@ -14,6 +14,9 @@ from typer.core import TyperCommand, TyperGroup
 
 COMMANDS = {
     "check": ("trimtab.cli.check:check", "Check a pipeline file and its profile, and sum them up."),
+    "trace": ("trimtab.cli.trace:app", "Make traces of requests per second, and tell what one is like."),
+    "load": ("trimtab.cli.load:load", "Replay a trace against a server, and tell what clients saw."),
+    "report": ("trimtab.cli.report:report", "Compare runs in a table, a picture and a page."),
     "schema": ("trimtab.cli.schema:schema", "Print the JSON schema of a file, for editors."),
 }
 """Name → (`module:function`, the line in `trimtab --help`), in the order in which the help shows them."""

@@ -8,11 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from trimtab.errors import LoadError
-from trimtab.load.result import LoadResult, read_result
-from trimtab.report import figures
-from trimtab.report.page import render_page
-from trimtab.report.summary import results_table, sentence
+from trimtab.load.result import read_result
+from trimtab.report.page import write_report
+from trimtab.report.summary import print_comparison
 
 
 def report(
@@ -25,30 +23,3 @@ def report(
     print_comparison(runs, Console())
     for path in write_report(runs, output, title=title):
         typer.echo(str(path))
-
-
-def write_report(runs: list[LoadResult], folder: Path, *, title: str) -> list[Path]:
-    """Write `overview.png` and `report.html` into `folder`, which is made when absent.
-
-    Raises:
-        LoadError: the folder or a file in it cannot be written.
-        MissingExtraError: matplotlib or jinja2 is not installed.
-    """
-    content = {
-        "overview.png": figures.render(figures.overview(runs), "png"),
-        "report.html": render_page(runs, title=title).encode(),
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in content.items():
-            (folder / name).write_bytes(data)
-    except OSError as error:
-        raise LoadError("the report cannot be written", where=str(folder), got=error.strerror) from error
-    return [folder / name for name in content]
-
-
-def print_comparison(runs: list[LoadResult], console: Console) -> None:
-    """The table and the sentence."""
-    console.print(results_table(runs))
-    console.print()
-    console.print(sentence(runs), markup=False, highlight=False)

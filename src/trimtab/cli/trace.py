@@ -45,7 +45,7 @@ def generate_command(
     trace = generate(shape, seed, name=output.name)
     facts = f"mean {mean:g}, peak {peak if peak is None else format(peak, 'g')}, {bursts} bursts, seed {seed}"
     write_trace(trace, output, comments=["requests in each second, made by trimtab trace generate", facts])
-    Console().print(f"{output}: {len(trace):,} seconds, {trace.describe().requests:,} requests", highlight=False)
+    typer.echo(f"{output}: {len(trace):,} seconds, {trace.describe().requests:,} requests")
 
 
 @app.command("show")

@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trimtab.errors import MissingExtraError
+from trimtab.errors import LoadError, MissingExtraError
 from trimtab.load.result import LoadResult
 from trimtab.report import figures
 from trimtab.report.summary import OURS, duration, meets_slo, percent, row, sentence
@@ -48,6 +49,26 @@ def render_page(results: Sequence[LoadResult], *, title: str = "Trimtab load rep
         pictures=[(caption, _embedded(figure)) for caption, figure in pictures if figure is not None],
         ours=OURS,
     )
+
+
+def write_report(runs: Sequence[LoadResult], folder: Path, *, title: str) -> list[Path]:
+    """Write `overview.png` and `report.html` into `folder`, which is made when absent.
+
+    Raises:
+        LoadError: the folder or a file in it cannot be written.
+        MissingExtraError: matplotlib or jinja2 is not installed.
+    """
+    content = {
+        "overview.png": figures.render(figures.overview(runs), "png"),
+        "report.html": render_page(runs, title=title).encode(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in content.items():
+            (folder / name).write_bytes(data)
+    except OSError as error:
+        raise LoadError("the report cannot be written", where=str(folder), got=error.strerror) from error
+    return [folder / name for name in content]
 
 
 def _run(result: LoadResult) -> dict[str, object]:

@@ -64,6 +64,13 @@ def results_table(results: Sequence[LoadResult]) -> Table:
     return table
 
 
+def print_comparison(results: Sequence[LoadResult], console: Console) -> None:
+    """Several runs, for people: the table and the sentence."""
+    console.print(results_table(results))
+    console.print()
+    console.print(sentence(results), markup=False, highlight=False)
+
+
 def print_run(result: LoadResult, console: Console) -> None:
     """One run, for people."""
     told, run = result.summary, result.run

@@ -1,0 +1,54 @@
+"""`trimtab trace`: what it makes reads back, what it shows is what the trace holds."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from trimtab.cli.trace import app
+from trimtab.errors import TraceError
+from trimtab.load.trace import read_trace
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_made_trace_reads_back_and_is_the_seeds(tmp_path: Path) -> None:
+    made = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt")]
+    for path, seed in zip(made, ("5", "5", "6"), strict=True):
+        told = run(
+            "generate", "--seconds", "300", "--mean", "20", "--peak", "90", "--bursts", "2", "--burst-length", "40",
+            "--seed", seed, "-o", str(path),
+        )  # fmt: skip
+        assert "300 seconds" in told
+    traces = [read_trace(path) for path in made]
+    assert len(traces[0]) == 300
+    assert traces[0].counts == traces[1].counts
+    assert traces[0].counts != traces[2].counts
+    assert "seed 5" in made[0].read_text()
+
+
+def test_show(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text("1\n-\n3\n")
+    told = json.loads(run("show", str(path), "--json"))
+    assert told["seconds"] == 3
+    assert told["missing"] == 1
+    assert told["mean_rps"] == 2
+    assert told["quantiles_rps"]["0.5"] == 2
+    assert "3 seconds, 1 of them missing; 4 requests" in run("show", str(path))
+
+
+def test_mistakes_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text("1\nNaN\n")
+    with pytest.raises(TraceError, match="line 2"):
+        run("show", str(path))
+    with pytest.raises(TraceError, match="--peak"):
+        run("generate", "--seconds", "9", "--mean", "1", "--bursts", "1", "-o", str(path))
+    with pytest.raises(TraceError, match="cannot be written"):
+        run("generate", "--seconds", "9", "--mean", "1", "-o", str(tmp_path / "absent" / "t.txt"))
