@@ -24,9 +24,9 @@ class ServicePoint:
     batch: int
     mean_s: float
     quantiles_s: Mapping[float, float]
-    """Quantile → seconds; at least 0.5 and 0.99."""
+    """Quantile → seconds; a measured point has those of `QUANTILES`. Empty where only the mean is known."""
     samples: int
-    """Number of batches measured."""
+    """Number of batches measured; 0 for published or hand-written profiles."""
 
     @property
     def concurrency(self) -> int:
@@ -90,7 +90,7 @@ class VariantProfile:
 
         Between measured batch sizes it is linear; beyond the largest it goes on with the last slope, and below the
         smallest it is that of the smallest, both flagged `extrapolated`. A quantile above the largest kept one is the
-        largest kept one, flagged.
+        largest kept one, and where no quantile is kept it is the mean, both flagged.
 
         Raises:
             KeyError: (cores, threads) was not measured; shapes are never extrapolated.
@@ -98,26 +98,31 @@ class VariantProfile:
         row = sorted((p for p in self.points if (p.cores, p.threads) == (cores, threads)), key=lambda p: p.batch)
         if not row:
             raise KeyError((cores, threads))
-        values = [_value(p, quantile) for p in row]
-        beyond = quantile is not None and quantile > max(row[0].quantiles_s)
         batches = [p.batch for p in row]
         i = bisect.bisect_left(batches, batch)
-        if i < len(batches) and batches[i] == batch:
-            return Estimate(values[i], beyond)
+        if i < len(row) and batches[i] == batch:
+            return Estimate(_value(row[i], quantile), _is_beyond(row[i], quantile))
         if i == 0:
-            return Estimate(values[0], extrapolated=True)
-        if i < len(batches):
-            share = (batch - batches[i - 1]) / (batches[i] - batches[i - 1])
-            return Estimate(values[i - 1] + share * (values[i] - values[i - 1]), beyond)
-        if len(batches) == 1:
-            return Estimate(values[0] * batch / batches[0], extrapolated=True)
-        slope = (values[-1] - values[-2]) / (batches[-1] - batches[-2])
-        return Estimate(values[-1] + max(slope, 0.0) * (batch - batches[-1]), extrapolated=True)
+            return Estimate(_value(row[0], quantile), extrapolated=True)
+        if len(row) == 1:
+            return Estimate(_value(row[0], quantile) * batch / batches[0], extrapolated=True)
+        low, high = row[i - 1 : i + 1] if i < len(row) else row[-2:]
+        low_s, high_s = _value(low, quantile), _value(high, quantile)
+        slope = (high_s - low_s) / (high.batch - low.batch)
+        if i == len(row):
+            return Estimate(high_s + max(slope, 0.0) * (batch - high.batch), extrapolated=True)
+        beyond = _is_beyond(low, quantile) or _is_beyond(high, quantile)
+        return Estimate(low_s + slope * (batch - low.batch), beyond)
+
+
+def _is_beyond(point: ServicePoint, quantile: float | None) -> bool:
+    """Whether the point keeps neither this quantile nor a larger one."""
+    return quantile is not None and quantile > max(point.quantiles_s, default=0.0)
 
 
 def _value(point: ServicePoint, quantile: float | None) -> float:
     """The point's mean, or its quantile: linear between kept quantiles, the nearest kept one outside them."""
-    if quantile is None:
+    if quantile is None or not point.quantiles_s:
         return point.mean_s
     kept = sorted(point.quantiles_s)
     i = bisect.bisect_left(kept, quantile)
