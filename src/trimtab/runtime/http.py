@@ -181,11 +181,11 @@ class _RestApp:
             text = f"unsupported content encoding {encoding[:40]!r}: send the body as it is, without compression"
             return _error_reply(415, text, (b"accept-encoding", b"identity"))
         claimed = headers.get("content-length", "")
-        if claimed.isdecimal() and int(claimed) > self._limits.body_bytes:
-            reply = self._error(self._too_large(f"{claimed[:20]} bytes"))
-            if int(claimed) > self._limits.drain_bytes:
-                reply = _Reply(reply.status, reply.body, (*reply.headers, _CLOSE))
-            return reply
+        claimed_bytes = int(claimed[:20]) if claimed.isdecimal() else 0  # 20 digits are too large in any case
+        if claimed_bytes > self._limits.body_bytes:
+            reply = self._error(self._too_large(f"{claimed_bytes} bytes"))
+            close = () if claimed_bytes <= self._limits.drain_bytes else (_CLOSE,)
+            return _Reply(reply.status, reply.body, (*reply.headers, *close))
         try:
             async with asyncio.timeout(self._limits.body_s):
                 body = await self._body(receive)

@@ -115,7 +115,7 @@ class Metrics:
         )
 
         # --- plan and controller ---
-        self._plan_info = Info("trimtab_plan", "The plan in force.", ("pipeline",), registry=self.registry).labels(name)
+        self._plan_info = Info("trimtab_plan", "The plan in force.", ("pipeline",), registry=self.registry)
         planned_replicas = self._gauge("planned_replicas", "Replicas that the plan wants.", "task", "variant")
         planned_cores = self._gauge("planned_cores", "Cores that the plan wants.", "task", "variant")
         planned_batch = self._gauge("planned_batch_items", "Largest batch that the plan allows.", "task", "variant")
@@ -202,7 +202,7 @@ class Metrics:
         before, self._plan = self._plan, plan
         if before is not None and before.id == plan.id:
             return
-        self._plan_info.info({"id": plan.id})
+        self._plan_info.labels(self._pipeline).info({"id": plan.id})
         wanted: dict[tuple[str, str], tuple[int, int, int]] = {}
         for task, planned in plan.tasks.items():
             for group in planned.allocations:

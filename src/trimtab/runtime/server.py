@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -24,6 +24,7 @@ BACKLOG = 2048
 KEEP_ALIVE_S = 75
 """Idle time after which a connection is closed; longer than what clients keep theirs open for."""
 _AFTERMATH_S = 1.0
+_POLL_S = 0.01
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -84,20 +85,15 @@ class HttpServer:
         if server is None or serving is None:
             return
         self._server = self._serving = None
-        server.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]  # any number of seconds works
+        server.grace_s = grace_s
         server.should_exit = True
         await serving
-        tasks = list(server.server_state.tasks)
-        if tasks:  # cancelled after the grace: they still answer
-            await asyncio.wait(tasks, timeout=_AFTERMATH_S)
-        for connection in list(server.server_state.connections):
-            transport = getattr(connection, "transport", None)
-            if transport is not None:
-                transport.close()
 
 
 class _Server(uvicorn.Server):
-    """The server of uvicorn, less its signal handlers, plus an event that says when it listens."""
+    """The server of uvicorn, less its signal handlers and its words, plus an event that says when it listens."""
+
+    grace_s = 0.0
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -113,10 +109,55 @@ class _Server(uvicorn.Server):
         finally:
             self.listening.set()
 
+    async def main_loop(self) -> None:
+        try:
+            await super().main_loop()
+        except asyncio.CancelledError:  # the program ends without `stop`: at least nothing listens any more
+            for server in self.servers:
+                server.close()
+            raise
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for sock in sockets or ():
+            sock.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()  # idle ones close now, busy ones after their answer
+
+        def quiet() -> bool:
+            return not state.connections and not state.tasks
+
+        if not await _until(quiet, self.grace_s):
+            for task in list(state.tasks):
+                task.cancel()  # the application still answers
+            await _until(quiet, _AFTERMATH_S)
+            for connection in list(state.connections):
+                if connection.transport is not None:
+                    connection.transport.abort()
+        for server in self.servers:
+            await server.wait_closed()
+
+
+async def _until(true: Callable[[], bool], within_s: float) -> bool:
+    """Wait for a state that has no event of its own; whether it came."""
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + within_s
+    while not true():
+        if loop.time() >= end_s:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
+
 
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket; IPv4 first where a name has both."""
     where = f"{host}:{port}"
+    if not 0 <= port <= 65535:
+        raise PlantError(
+            "there is no such port", where=where, wanted="0 to 65535", next_step="choose another with --port"
+        )
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError, OverflowError) as error:

@@ -27,6 +27,8 @@ class EchoService:
         """Calls that were cancelled while they waited."""
         self.called = asyncio.Event()
         """Set once a call came in."""
+        self.gave_up = asyncio.Event()
+        """Set once a call was cancelled."""
         self._free = asyncio.Event()
         if not held:
             self._free.set()
@@ -59,6 +61,7 @@ class EchoService:
                 await self._free.wait()
             except asyncio.CancelledError:
                 self.cancelled += 1
+                self.gave_up.set()
                 raise
         if self.error is not None:
             raise self.error
