@@ -111,8 +111,7 @@ class ProfileEntry(Entry):
 
     schema_address: Annotated[str | None, Field(alias="$schema")] = None
     """Where the schema of this file is, for editors; nothing else reads it."""
-    trimtab_profile: BatchKey = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
-_Version = 1
+    trimtab_profile: _Version = 1
     """Version of the format."""
     provenance: Annotated[ProvenanceEntry | None, Wanted("a mapping that says where the numbers come from")] = None
     """Where the numbers come from. Default: unknown, written by hand."""
