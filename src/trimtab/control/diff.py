@@ -29,9 +29,9 @@ def _task(before: TaskPlan | None, after: TaskPlan) -> list[Action]:
         kind: ActionKind = "add-replicas" if _replicas(after) > old_replicas else "remove-replicas"
         actions.append(Action(after.task, kind, str(old_replicas), str(_replicas(after))))
     facets: list[tuple[ActionKind, Callable[[TaskPlan], str]]] = [
-        ("set-resident", _residents),
+        ("set-resident", lambda t: ", ".join(t.resident)),
         ("set-cores", lambda t: _each(t, lambda a: f"{a.cores} cores × {a.threads} threads")),
-        ("set-variant", lambda t: _each(t, lambda a: a.variant if a.share == 1.0 else f"{a.variant} {a.share:.3g}")),
+        ("set-variant", _variants),
         ("set-batch", lambda t: _each(t, lambda a: str(a.batch))),
     ]
     for kind, words in facets:
@@ -45,8 +45,10 @@ def _replicas(task: TaskPlan) -> int:
     return sum(a.replicas for a in task.allocations)
 
 
-def _residents(task: TaskPlan) -> str:
-    return f"{', '.join(task.resident)} (may use: {', '.join(task.may_use) or 'none'})"
+def _variants(task: TaskPlan) -> str:
+    """The variants served by default, and those that a deadline may bring in."""
+    served = _each(task, lambda a: a.variant if a.share == 1.0 else f"{a.variant} {a.share:.3g}")
+    return f"{served} (or {', '.join(task.may_use)})" if task.may_use else served
 
 
 def _each(task: TaskPlan, words: Callable[[Allocation], str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import deque
 from collections.abc import Iterable
 
@@ -94,8 +93,8 @@ class ManualClock:
 
     def __init__(self, now_s: float = 0.0) -> None:
         self._now_s = now_s
-        self._sleepers: list[tuple[float, int, asyncio.Event]] = []
-        self._count = 0
+        self._sleepers: list[tuple[float, asyncio.Event]] = []
+        self._asleep = asyncio.Event()
 
     def now_s(self) -> float:
         """The time that was set."""
@@ -106,17 +105,28 @@ class ManualClock:
         if seconds <= 0.0:
             await asyncio.sleep(0)
             return
-        wake = asyncio.Event()
-        self._count += 1
-        heapq.heappush(self._sleepers, (self._now_s + seconds, self._count, wake))
-        await wake.wait()
+        sleeper = (self._now_s + seconds, asyncio.Event())
+        self._sleepers.append(sleeper)
+        self._asleep.set()
+        try:
+            await sleeper[1].wait()
+        finally:
+            self._sleepers.remove(sleeper)
+            if not self._sleepers:
+                self._asleep.clear()
+
+    async def someone_sleeps(self) -> None:
+        """Wait until somebody waits for time to pass: then whoever it is has nothing else to do."""
+        await self._asleep.wait()
 
     async def advance(self, seconds: float) -> None:
         """Move time and wake who is due, in the order of their times; each gets to run before the next."""
         end_s = self._now_s + seconds
-        while self._sleepers and self._sleepers[0][0] <= end_s:
-            self._now_s, _, wake = heapq.heappop(self._sleepers)
-            wake.set()
+        while due := sorted((at for at, _ in self._sleepers if at <= end_s)):
+            self._now_s = due[0]
+            for at, wake in list(self._sleepers):
+                if at == due[0]:
+                    wake.set()
             await settle()
         self._now_s = end_s
         await settle()

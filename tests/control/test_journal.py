@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trimtab.control.controller import Controller
+from trimtab.control.journal import JournalEntry, JournalHeader, JournalWriter, read_journal
+from trimtab.control.replay import replay
+from trimtab.control.settings import ControllerSettings
+from trimtab.errors import JournalError
+from trimtab.observe.model import Observation, Outcomes, TaskObservation
+from trimtab.plan.policies import make_policy
+from trimtab.rng import generator
+
+MakeController = Callable[..., Controller]
+
+
+def header_of(controller: Controller, policy: str) -> JournalHeader:
+    return JournalHeader(
+        pipeline=controller.pipeline,
+        profile=controller.profile,
+        policy=policy,
+        forecaster=controller.forecaster.name,
+        settings=controller.settings,
+        limits=controller.limits,
+    )
+
+
+def record(controller: Controller, path: Path, policy: str, seconds: int = 60) -> list[JournalEntry]:
+    """A bursty minute with gaps, backlogs and slow service, written to `path`."""
+    rng = generator(9, policy)
+    entries = [JournalEntry(None, controller.start(100.25))]
+    for second in range(1, seconds + 1):
+        rate = 90.0 if 20 <= second < 30 else 7.0
+        count = None if second % 17 == 0 else int(rng.poisson(rate))
+        task = TaskObservation(
+            int(rng.integers(0, 12)), 1, 1, 0, 1, {"light": 3}, batches=3, service_ratio=float(rng.normal(1.1, 0.1))
+        )
+        seen = Observation(
+            100.25 + second, 1.0, (count,), Outcomes(count or 0), {"read": task}, {0.5: 0.01, 0.99: 0.123}, 1.5, "x"
+        )
+        entries.append(JournalEntry(seen, controller.step(seen)))
+    with JournalWriter(path, header_of(controller, policy)) as journal:
+        for entry in entries:
+            journal.append(entry)
+    return entries
+
+
+@pytest.mark.parametrize("policy", ["trimtab", "ipa", "cheapest"])
+def test_a_journal_replays_to_the_same_decisions(policy: str, make_controller: MakeController, tmp_path: Path) -> None:
+    entries = record(make_controller(policy), tmp_path / "j.jsonl", policy)
+    journal = read_journal(tmp_path / "j.jsonl")
+    assert not journal.torn
+    assert journal.entries == tuple(entries)
+    assert journal.header == header_of(make_controller(policy), policy)
+    assert replay(journal) == ()
+
+
+def test_a_changed_record_or_policy_is_noticed(make_controller: MakeController, tmp_path: Path) -> None:
+    record(make_controller(), tmp_path / "j.jsonl", "trimtab", seconds=35)
+    journal = read_journal(tmp_path / "j.jsonl")
+    decision = journal.entries[5].decision
+    assert decision is not None
+    forged = replace(journal.entries[5], decision=replace(decision, feasible=not decision.feasible))
+    entries = (*journal.entries[:5], forged, *journal.entries[6:])
+    (difference,) = replay(replace(journal, entries=entries))
+    assert (difference.entry, difference.what) == (6, "feasible")
+    assert {d.what for d in replay(journal, policy=make_policy("cheapest"))} >= {"plan", "steps"}
+    other = replace(journal.header, settings=ControllerSettings(replan_s=7.0))
+    assert replay(replace(journal, header=other))
+
+
+def test_a_step_that_failed_replays_as_a_failure(make_controller: MakeController, tmp_path: Path) -> None:
+    record(make_controller(), tmp_path / "j.jsonl", "trimtab", seconds=5)
+    journal = read_journal(tmp_path / "j.jsonl")
+    failed = JournalEntry(journal.entries[-1].observation, None, "it broke")
+    (difference,) = replay(replace(journal, entries=(*journal.entries[:-1], failed)))
+    assert difference.what == "outcome"
+    assert difference.recorded == "error: it broke"
+
+
+def test_a_torn_last_line_is_left_out_and_said(make_controller: MakeController, tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    entries = record(make_controller(), path, "trimtab", seconds=5)
+    whole = path.read_bytes()
+    for cut in (1, 40, len(whole.splitlines()[-1])):
+        path.write_bytes(whole[:-cut])
+        journal = read_journal(path)
+        assert journal.torn
+        assert journal.entries == tuple(entries[:-1])
+        assert replay(journal) == ()
+
+
+def test_what_is_no_journal_is_refused(make_controller: MakeController, tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    record(make_controller(), path, "trimtab", seconds=3)
+    lines = path.read_bytes().splitlines(keepends=True)
+    with pytest.raises(JournalError, match="exists already"):
+        JournalWriter(path, header_of(make_controller(), "trimtab"))
+    with pytest.raises(JournalError, match="cannot be created"):
+        JournalWriter(tmp_path / "no" / "folder", header_of(make_controller(), "trimtab"))
+    with pytest.raises(JournalError, match="cannot be read"):
+        read_journal(tmp_path / "absent")
+    for content, words in (
+        (b"", "no header"),
+        (b"{}\n", "line 1: the line is broken"),
+        (lines[0] + b"garbage\n" + lines[2], "line 2: the line is broken"),
+        (lines[0].replace(b'"version":1', b'"version":99'), "another format or version"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(JournalError, match=words):
+            read_journal(path)
+
+
+def test_a_forecaster_of_ones_own_must_be_given(make_controller: MakeController, tmp_path: Path) -> None:
+    record(make_controller(), tmp_path / "j.jsonl", "trimtab", seconds=3)
+    journal = read_journal(tmp_path / "j.jsonl")
+    foreign = replace(journal, header=replace(journal.header, forecaster="mine"))
+    with pytest.raises(JournalError, match="forecaster"):
+        replay(foreign)
+    assert replay(foreign, forecaster=make_controller().forecaster) == ()
+
+
+def test_numbers_survive_the_file_to_the_last_bit(make_controller: MakeController, tmp_path: Path) -> None:
+    controller = make_controller()
+    odd = float(np.nextafter(0.1, 1.0))
+    seen = Observation(odd, odd, (1,), Outcomes(1), {}, {0.99: odd / 3}, odd)
+    with JournalWriter(tmp_path / "j.jsonl", header_of(controller, "trimtab")) as journal:
+        journal.append(JournalEntry(seen, None, "none"))
+    assert read_journal(tmp_path / "j.jsonl").entries[0].observation == seen

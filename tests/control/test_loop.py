@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trimtab.control.controller import Controller
+from trimtab.control.journal import JournalHeader, JournalWriter, read_journal
+from trimtab.control.loop import ControlLoop
+from trimtab.control.protocols import Decision
+from trimtab.control.replay import replay
+from trimtab.errors import PlanRequestError, PlantError
+from trimtab.observe.model import Observation
+from trimtab.plan.model import PlanRequest, PlanResult
+from trimtab.plan.policies import make_policy
+from trimtab.testing import FakePlant, ManualClock, observation
+
+MakeController = Callable[..., Controller]
+
+
+class Broken:
+    """A policy that can be told to fail or to hang."""
+
+    name = "broken"
+    decides = frozenset[str]()
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.gate: threading.Event | None = None
+
+    def propose(self, request: PlanRequest) -> PlanResult:
+        if self.gate is not None:
+            self.gate.wait(10.0)
+        if self.error is not None:
+            raise self.error
+        return make_policy("trimtab").propose(request)
+
+
+def heavy_load(seconds: int) -> list[Observation | Exception]:
+    return [observation(float(second), 120) for second in range(1, seconds + 1)]
+
+
+def test_it_starts_turns_and_applies_only_changes(make_controller: MakeController) -> None:
+    async def scenario() -> None:
+        plant, told = FakePlant(heavy_load(4)), []
+        loop = ControlLoop(
+            make_controller(), plant, ManualClock(), on_decision=lambda d, o: told.append((d.sequence, o is None))
+        )
+        first = await loop.start()
+        assert plant.applied == [first]
+        for _ in range(4):
+            await loop.turn()
+        assert len(plant.applied) == 2
+        assert plant.plan is not None
+        assert plant.plan.tasks["read"].allocations[0].variant == "light"
+        assert told == [(0, True), (1, False), (2, False), (3, False), (4, False)]
+        assert (loop.stats.decisions, loop.stats.changes) == (5, 2)
+
+    asyncio.run(scenario())
+
+
+def test_what_breaks_is_counted_and_the_last_plan_stands(
+    make_controller: MakeController, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        policy = Broken()
+        plant = FakePlant([PlantError("gone"), *heavy_load(1), ValueError("a bug"), *heavy_load(2)[1:]])
+        loop = ControlLoop(make_controller(policy), plant, ManualClock())
+        first = await loop.start()
+        await loop.turn()
+        policy.error = RuntimeError("no idea")
+        await loop.turn()
+        await loop.turn()
+        assert plant.applied == [first]
+        assert (loop.stats.observe_errors, loop.stats.decide_errors) == (2, 1)
+        policy.error = None
+        await loop.turn()
+        assert len(plant.applied) == 2
+
+    asyncio.run(scenario())
+    assert "the last plan stands" in caplog.text
+    assert "no idea" in caplog.text
+
+
+def test_a_plan_that_could_not_be_applied_is_tried_again(make_controller: MakeController) -> None:
+    async def scenario() -> None:
+        plant = FakePlant(heavy_load(3))
+        loop = ControlLoop(make_controller(), plant, ManualClock())
+        first = await loop.start()
+        plant.fail_next_apply = PlantError("not now")
+        await loop.turn()
+        assert plant.plan == first.plan
+        assert loop.stats.apply_errors == 1
+        await loop.turn()
+        assert plant.plan != first.plan
+        applied = len(plant.applied)
+        await loop.turn()
+        assert len(plant.applied) == applied
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_decision_is_said_and_applied_when_it_comes(
+    make_controller: MakeController, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        policy, plant = Broken(), FakePlant(heavy_load(1))
+        loop = ControlLoop(make_controller(policy), plant, ManualClock(), decide_within_s=0.01)
+        first = await loop.start()
+        policy.gate = threading.Event()
+        turn = asyncio.create_task(loop.turn())
+        while loop.stats.overruns == 0:  # noqa: ASYNC110 — the bound is in real time; nothing else tells of it
+            await asyncio.sleep(0.001)
+        assert plant.plan == first.plan
+        policy.gate.set()
+        await turn
+        assert plant.plan != first.plan
+
+    asyncio.run(scenario())
+    assert "the last plan stands meanwhile" in caplog.text
+
+
+def test_an_impossible_start_reaches_the_caller(make_controller: MakeController) -> None:
+    async def scenario() -> None:
+        policy, plant = Broken(), FakePlant()
+        policy.error = PlanRequestError("nothing fits")
+        with pytest.raises(PlanRequestError, match="nothing fits"):
+            await ControlLoop(make_controller(policy), plant, ManualClock()).start()
+        assert plant.applied == []
+
+    asyncio.run(scenario())
+
+
+def test_it_runs_by_the_clock_until_it_is_stopped(make_controller: MakeController) -> None:
+    async def scenario() -> None:
+        clock, plant, stop = ManualClock(), FakePlant(), asyncio.Event()
+        seen: list[float] = []
+
+        def note(_: Decision, __: Observation | None) -> None:
+            seen.append(clock.now_s())
+
+        loop = ControlLoop(make_controller(), plant, clock, on_decision=note, interval_s=1.0)
+        await loop.start()
+        running = asyncio.create_task(loop.run(stop))
+        for _ in range(3):
+            await clock.someone_sleeps()
+            await clock.advance(1.0)
+        await clock.someone_sleeps()
+        stop.set()
+        assert (await running).decisions == 4
+        assert seen == [0.0, 1.0, 2.0, 3.0]
+
+    asyncio.run(scenario())
+
+
+def test_a_journalled_run_replays_even_over_failures(make_controller: MakeController, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        controller, plant = make_controller(), FakePlant([*heavy_load(3), PlantError("gone"), observation(9.0, None)])
+        header = JournalHeader(
+            controller.pipeline, controller.profile, "trimtab", "quantile", controller.settings, controller.limits
+        )
+        with JournalWriter(tmp_path / "j.jsonl", header) as journal:
+            loop = ControlLoop(controller, plant, ManualClock(), journal=journal)
+            await loop.start()
+            for _ in range(6):
+                await loop.turn()
+        assert loop.stats.journal_errors == 0
+        await loop.turn()  # the journal is closed: the loop lives on
+        assert loop.stats.journal_errors == 1
+
+    asyncio.run(scenario())
+    journal = read_journal(tmp_path / "j.jsonl")
+    assert len(journal.entries) == 6
+    assert replay(journal) == ()
