@@ -1,9 +1,11 @@
-"""The two families of small convolutional networks, as PyTorch modules: what the committed ONNX files were exported from.
+"""The two families of small convolutional networks, as PyTorch modules: what the committed ONNX files were exported
+from.
 
-A family is one design that grows. *Locate* grows in width and in residual blocks; *read* in width, in
-residual blocks, and in the number of *views*: slightly turned and scaled copies of the crop whose scores are averaged (multi-crop
-evaluation: Krizhevsky, Sutskever & Hinton 2012, §4.1). Everything happens inside the graph, from the raw bytes of a scene to the
-crop, and from the crop to the digit, so that a client needs no preprocessing and all variants of a task are interchangeable.
+A family is one design that grows. *Locate* grows in width and in residual blocks; *read* in width, in residual
+blocks, and in the number of *views*: slightly turned and scaled copies of the crop whose scores are averaged
+(multi-crop evaluation: Krizhevsky, Sutskever & Hinton 2012, §4.1). Everything happens inside the graph, from the
+raw bytes of a scene to the crop, and from the crop to the digit, so that a client needs no preprocessing and all
+variants of a task are interchangeable.
 
 Needs PyTorch; imported by ``train.py`` only. Serving needs ONNX Runtime and the files in ``models/`` alone.
 """
@@ -50,10 +52,10 @@ class ReadShape:
 LOCATE = {
     "locate-s": LocateShape((24, 40), (1, 2)),
     "locate-m": LocateShape((32, 40), (2, 2)),
-    "locate-l": LocateShape((32, 40), (10, 4)),
+    "locate-l": LocateShape((32, 40), (10, 3)),
 }
 READ = {
-    "read-xs": ReadShape((48, 48, 64), (1, 0, 0), 1),
+    "read-xs": ReadShape((72, 72, 48), (0, 0, 0), 3),
     "read-s": ReadShape((32, 48, 64), (1, 1, 0), 3),
     "read-m": ReadShape((40, 64, 64), (1, 2, 1), 3),
     "read-l": ReadShape((40, 64, 64), (1, 3, 1), 5),
@@ -61,9 +63,9 @@ READ = {
 }
 
 
-class Residual(nn.Module):
-    """Two 3 by 3 convolutions beside a shortcut. It starts as the identity, so a deeper network can be grown from a trained
-    shallower one without losing what that has learned (Chen, Goodfellow & Shlens 2016, Net2Net, §2.3).
+class Residual(nn.Module):  # type: ignore[misc]  # PyTorch is installed only where models are trained
+    """Two 3 by 3 convolutions beside a shortcut. It starts as the identity, so a deeper network can be grown from a
+    trained shallower one without losing what that has learned (Chen, Goodfellow & Shlens 2016, Net2Net, §2.3).
     """
 
     def __init__(self, width: int) -> None:
@@ -76,11 +78,11 @@ class Residual(nn.Module):
         return functional.relu(x + self.second(functional.relu(self.first(x))))
 
 
-class Locator(nn.Module):
+class Locator(nn.Module):  # type: ignore[misc]  # PyTorch is installed only where models are trained
     """A scene to a map of where the digit's centre is; ``forward`` decodes the map and cuts the crop.
 
-    In: uint8 [N, 1, 96, 96]. Out: ``center`` float32 [N, 2] (x, y in pixels), ``crop`` float32 [N, 1, 48, 48] in [0, 1], the pixels
-    around the centre rounded to a pixel, the scene's edge repeated beyond it.
+    In: uint8 [N, 1, 96, 96]. Out: ``center`` float32 [N, 2] (x, y in pixels), ``crop`` float32 [N, 1, 48, 48] in
+    [0, 1], the pixels around the centre rounded to a pixel, the scene's edge repeated beyond it.
     """
 
     def __init__(self, shape: LocateShape) -> None:
@@ -104,7 +106,7 @@ class Locator(nn.Module):
         cell = torch.arange(HEAT * HEAT)
         x, y = (cell % HEAT).float(), (cell // HEAT).float()
         peak_x, peak_y = (peak % HEAT).float(), (peak // HEAT).float()
-        near = ((x - peak_x) ** 2 + (y - peak_y) ** 2 <= 6.0).float()  # the mean of the highest peak alone, not of all of them
+        near = ((x - peak_x) ** 2 + (y - peak_y) ** 2 <= 6.0).float()  # the highest peak alone, not the mean of all
         weight = torch.softmax(logits, 1) * near
         weight = weight / weight.sum(1, keepdim=True)
         center = (SCENE // HEAT) * torch.stack([(weight * x).sum(1), (weight * y).sum(1)], 1)
@@ -118,7 +120,7 @@ class Locator(nn.Module):
         return center, crop.reshape(-1, 1, CROP, CROP)
 
 
-class Reader(nn.Module):
+class Reader(nn.Module):  # type: ignore[misc]  # PyTorch is installed only where models are trained
     """A crop to the digit in it.
 
     In: float32 [N, 1, 48, 48] in [0, 1]. Out: ``scores`` float32 [N, 10] (probabilities), ``digit`` int64 [N].
@@ -134,7 +136,8 @@ class Reader(nn.Module):
             before = width
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(before * 9, 10)
-        self.register_buffer("grids", torch.cat([view_grid(*view) for view in VIEWS[1 : shape.views]] or [torch.empty(0)]), False)
+        grids = [view_grid(*view) for view in VIEWS[1 : shape.views]]
+        self.register_buffer("grids", torch.cat(grids or [torch.empty(0)]), persistent=False)
 
     def logits(self, crop: Tensor) -> Tensor:
         """Class logits [N, 10] of one view."""
@@ -142,9 +145,8 @@ class Reader(nn.Module):
         return self.head(functional.dropout(features.flatten(1), 0.2, self.training))
 
     def forward(self, crop: Tensor) -> tuple[Tensor, Tensor]:
-        views = [crop]
-        for grid in self.grids:
-            views.append(functional.grid_sample(crop, grid.expand(crop.shape[0], -1, -1, -1), padding_mode="border", align_corners=False))
+        grids = (grid.expand(crop.shape[0], -1, -1, -1) for grid in self.grids)
+        views = [crop, *(sample(crop, grid) for grid in grids)]
         each = torch.log_softmax(self.logits(torch.cat(views)), 1).reshape(len(views), -1, 10)
         scores = torch.softmax(each.mean(0), 1)
         return scores, scores.argmax(1)
@@ -154,6 +156,11 @@ def standardise(image: Tensor) -> Tensor:
     """Zero mean and unit variance for each image: the scene's own light does not matter."""
     centred = image - image.mean((2, 3), keepdim=True)
     return centred / ((centred * centred).mean((2, 3), keepdim=True) + 1e-6).sqrt()
+
+
+def sample(crop: Tensor, grid: Tensor) -> Tensor:
+    """Crops [N, 1, 48, 48] seen through sampling grids [N, 48, 48, 2], their edges repeated."""
+    return functional.grid_sample(crop, grid, padding_mode="border", align_corners=False)
 
 
 def view_grid(turn_deg: float | Tensor, magnify: float | Tensor) -> Tensor:
@@ -169,7 +176,7 @@ def view_grid(turn_deg: float | Tensor, magnify: float | Tensor) -> Tensor:
 def grow(small: nn.Module, large: nn.Module) -> None:
     """Copy a trained network into a deeper one of the same widths; the added blocks stay the identity they start as."""
     wanted = large.state_dict()
-    known = {name: tensor for name, tensor in small.state_dict().items() if name in wanted and wanted[name].shape == tensor.shape}
+    known = {name: tensor for name, tensor in small.state_dict().items() if name in wanted}
     large.load_state_dict(wanted | known)
 
 

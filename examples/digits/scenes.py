@@ -1,19 +1,20 @@
 """Make cluttered scenes that hold exactly one whole handwritten digit: the data of the example pipeline.
 
-The digits are real: the 1,797 images of 8 by 8 pixels that scikit-learn carries (``load_digits``). The originals are divided
-*once*, stratified by class, into train, validation and test; a scene of a split is made from originals of that split alone,
-its clutter too. So no stroke of a test scene was ever seen in training.
+The digits are real: the 1,797 images of 8 by 8 pixels that scikit-learn carries (``load_digits``). The originals
+are divided *once*, stratified by class, into train, validation and test; a scene of a split is made from originals
+of that split alone, its clutter too. So no stroke of a test scene was ever seen in training.
 
-A scene is 96 by 96 pixels of grey. The digit is enlarged, turned, sheared, given a random contrast (lighter or darker than its
-ground) and set among strokes, blobs and *pieces* of other digits, then blurred and made noisy. Scene ``i`` of ``(split, seed)``
-depends on nothing else, so a longer set begins with the shorter one.
+A scene is 96 by 96 pixels of grey. The digit is enlarged, turned, sheared, given a random contrast (lighter or
+darker than its ground) and set among strokes, blobs and *pieces* of other digits, then blurred and made noisy.
+Scene ``i`` of ``(split, seed)`` depends on nothing else, so a longer set begins with the shorter one.
 
 Pure functions of their arguments; the only I/O is the command line's::
 
     python examples/digits/scenes.py --split test --count 600 --seed 7 -o test.npz
 
-writes the arrays ``scene`` uint8 [N, 1, 96, 96], ``digit`` int64 [N], ``center`` float32 [N, 2] (x, y in pixels), ``size``
-float32 [N] (side of the digit's box in pixels) and ``original`` int64 [N] (which of the 1,797 images it shows).
+writes the arrays ``scene`` uint8 [N, 1, 96, 96], ``digit`` int64 [N], ``center`` float32 [N, 2] (x, y in pixels),
+``size`` float32 [N] (side of the digit's box in pixels) and ``original`` int64 [N] (which of the 1,797 images it
+shows).
 """
 
 from __future__ import annotations
@@ -42,24 +43,26 @@ SHARES = (0.70, 0.10, 0.20)  # of each class's originals that go to train, valid
 class Difficulty:
     """How hard a scene is. Pairs are the ends of uniform draws; levels are in units of the full grey range."""
 
-    size: tuple[float, float] = (20.0, 34.0)  # side of the digit's box, pixels
-    turn_deg: float = 30.0  # rotation either way
-    shear: float = 0.25
-    stretch: float = 0.2  # relative change of aspect ratio
-    contrast: tuple[float, float] = (0.25, 0.65)  # of the digit against its ground, lighter or darker
-    pieces: tuple[int, int] = (5, 10)  # fragments of other digits
+    size: tuple[float, float] = (18.0, 34.0)  # side of the digit's box, pixels
+    turn_deg: float = 35.0  # rotation either way
+    shear: float = 0.3
+    stretch: float = 0.25  # relative change of aspect ratio
+    contrast: tuple[float, float] = (0.2, 0.6)  # of the digit against its ground, lighter or darker
+    pieces: tuple[int, int] = (6, 11)  # fragments of other digits
     piece_share: float = 0.5  # at most this share of a digit's ink is in a piece
     strokes: tuple[int, int] = (3, 7)
     blobs: tuple[int, int] = (1, 4)
     over: tuple[int, int] = (0, 2)  # thin strokes that cross in front of everything
-    shelter: float = 0.9  # how much the clutter behind the digit is faded
+    shelter: float = 0.86  # how much the clutter behind the digit is faded
     blur: tuple[float, float] = (0.3, 1.0)  # standard deviation, pixels
-    noise: tuple[float, float] = (0.02, 0.08)  # standard deviation of the grey level
+    noise: tuple[float, float] = (0.02, 0.09)  # standard deviation of the grey level
 
 
 @dataclass(frozen=True, slots=True)
 class Originals:
-    """The original digit images of one split: ``ink`` [K, 32, 32] in [0, 1] (enlarged), ``digit`` [K], ``index`` into the 1,797."""
+    """The original digit images of one split: ``ink`` [K, 32, 32] in [0, 1] (enlarged), ``digit`` [K], ``index``
+    into the 1,797.
+    """
 
     ink: Floats
     digit: npt.NDArray[np.int64]
@@ -79,7 +82,9 @@ class Scenes:
 
 @cache
 def split_indices() -> dict[Split, npt.NDArray[np.int64]]:
-    """Which of the 1,797 originals belong to each split: disjoint, complete, stratified by class, the same on every machine."""
+    """Which of the 1,797 originals belong to each split: disjoint, complete, stratified by class, the same on every
+    machine.
+    """
     labels = _load_digits()[1]
     order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     parts: dict[Split, list[npt.NDArray[np.int64]]] = {split: [] for split in SPLITS}
@@ -120,8 +125,8 @@ def make_scenes(split: Split, count: int, seed: int, difficulty: Difficulty | No
 
 
 def crop_at(scene: npt.NDArray[np.uint8], center: npt.ArrayLike) -> Floats:
-    """The crop that ``locate`` hands on, cut in NumPy: float32 [N, 1, 48, 48] in [0, 1] around ``center`` [N, 2] rounded to a
-    pixel; beyond the scene its edge is repeated.
+    """The crop that ``locate`` hands on, cut in NumPy: float32 [N, 1, 48, 48] in [0, 1] around ``center`` [N, 2]
+    rounded to a pixel; beyond the scene its edge is repeated.
     """
     half = CROP // 2
     padded = np.pad(scene, ((0, 0), (0, 0), (half, half), (half, half)), mode="edge")
@@ -139,7 +144,7 @@ def _make_scene(source: Originals, hard: Difficulty, rng: np.random.Generator) -
     _stamp(digit, source.ink[which], center, _affine(size, hard, rng, hard.turn_deg))
 
     coarse = rng.normal(0, 0.07, (6, 6)).astype(np.float32)
-    canvas = rng.uniform(0.25, 0.75) + _cubic(6, SCENE) @ coarse @ _cubic(6, SCENE).T
+    canvas: Floats = (rng.uniform(0.25, 0.75) + _cubic(6, SCENE) @ coarse @ _cubic(6, SCENE).T).astype(np.float32)
     ground = float(canvas[round(center[1]), round(center[0])])
 
     clutter = canvas.copy()
@@ -162,9 +167,9 @@ def _make_scene(source: Originals, hard: Difficulty, rng: np.random.Generator) -
         _blend(canvas, stroke * rng.uniform(0.3, 0.9), ground + _signed(rng, *hard.contrast))
 
     blur = _gauss(rng.uniform(*hard.blur))
-    canvas = blur @ canvas @ blur.T
-    canvas += rng.standard_normal(canvas.shape, np.float32) * np.float32(rng.uniform(*hard.noise))
-    grey = np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8)
+    blurred = blur @ canvas @ blur.T
+    noise = rng.standard_normal(blurred.shape, np.float32) * np.float32(rng.uniform(*hard.noise))
+    grey = np.rint(np.clip(blurred + noise, 0, 1) * 255).astype(np.uint8)
     return grey, which, center.astype(np.float32), np.float32(size)
 
 
@@ -178,7 +183,8 @@ def _affine(size: float, hard: Difficulty, rng: np.random.Generator, turn_deg: f
     rotate = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
     aspect = 1 + rng.uniform(-hard.stretch, hard.stretch)
     shape = np.array([[1 / math.sqrt(aspect), rng.uniform(-hard.shear, hard.shear)], [0, math.sqrt(aspect)]])
-    return shape @ rotate * (32 / size)
+    affine: npt.NDArray[np.float64] = shape @ rotate * (32 / size)
+    return affine
 
 
 def _stamp(mask: Floats, ink: Floats, center: npt.NDArray[np.float64], affine: npt.NDArray[np.float64]) -> None:
@@ -225,7 +231,8 @@ def _stroke(rng: np.random.Generator, width: float, length: float) -> Floats:
     gx = np.exp(-((grid - x.astype(np.float32)) ** 2) / np.float32(2 * width * width))
     gy = np.exp(-((grid - y.astype(np.float32)) ** 2) / np.float32(2 * width * width))
     drawn = gy @ gx.T
-    return np.minimum(1, drawn * np.float32(1.2 / max(1.0, 2.5 * width * 1.5)))
+    mask: Floats = np.minimum(1, drawn * np.float32(1.2 / max(1.0, 2.5 * width * 1.5)))
+    return mask
 
 
 def _blob(rng: np.random.Generator) -> Floats:
@@ -233,7 +240,8 @@ def _blob(rng: np.random.Generator) -> Floats:
     radius = rng.uniform(3, 9)
     grid = np.arange(SCENE, dtype=np.float32)
     gx, gy = (np.exp(-((grid - np.float32(rng.uniform(0, SCENE))) ** 2) / np.float32(2 * radius**2)) for _ in range(2))
-    return np.minimum(1, np.float32(1.5) * gy[:, None] * gx)
+    mask: Floats = np.minimum(1, np.float32(1.5) * gy[:, None] * gx)
+    return mask
 
 
 def _blend(canvas: Floats, mask: Floats, level: float) -> None:
@@ -241,7 +249,7 @@ def _blend(canvas: Floats, mask: Floats, level: float) -> None:
 
 
 @cache
-def _blur_bands() -> Floats:
+def _distances() -> Floats:
     grid = np.arange(SCENE, dtype=np.float32)
     distance: Floats = (grid[:, None] - grid) ** 2
     return distance
@@ -249,8 +257,9 @@ def _blur_bands() -> Floats:
 
 def _gauss(sigma: float) -> Floats:
     """The matrix [96, 96] that blurs one axis by a Gaussian of ``sigma`` pixels; its rows sum to one."""
-    weights = np.exp(-_blur_bands() / np.float32(2 * sigma * sigma))
-    return weights / weights.sum(axis=1, keepdims=True)
+    weights: Floats = np.exp(-_distances() / np.float32(2 * sigma * sigma))
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
 
 
 @cache
@@ -271,7 +280,7 @@ def _load_digits() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as missing:
-        raise SystemExit("scikit-learn holds the digits and is not installed: pip install 'trimtab[train]'") from missing
+        raise SystemExit("the digits come with scikit-learn: pip install 'trimtab[examples]'") from missing
     data = load_digits()
     return data.images, data.target
 

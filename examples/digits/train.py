@@ -4,9 +4,10 @@
     python examples/digits/train.py --only read-xs       # one of them
     python examples/digits/train.py --export             # write models/*.onnx from the checkpoints
 
-Scenes and checkpoints are kept under ``out/digits`` (``--work``), so a run that was stopped goes on where it was. Deeper variants
-are *grown* from a trained shallower one (``RECIPES``), which costs a fraction of training them from nothing. Learning sees the train
-split alone; the validation split is only printed. ``evaluate.py`` measures on the test split, without PyTorch.
+Scenes and checkpoints are kept under ``out/digits`` (``--work``), so a run that was stopped goes on where it was.
+Deeper variants are *grown* from a trained shallower one (``RECIPES``), which costs a fraction of training them from
+nothing. Learning sees the train split alone; the validation split is only printed. ``evaluate.py`` measures on the
+test split, without PyTorch.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 import scenes
 
 try:
+    import networks
     import torch
     from torch.nn import functional
-
-    import networks
 except ModuleNotFoundError as missing:
-    raise SystemExit(f"{missing.name} is needed to train and is not installed: pip install 'trimtab[train]'") from missing
+    raise SystemExit(
+        f"training needs {missing.name}, which is not installed: pip install 'trimtab[train]'"
+    ) from missing
 
 HERE = Path(__file__).parent
 OPSET = 17
@@ -48,14 +49,14 @@ class Recipe:
 
 
 RECIPES = {
-    "read-xs": Recipe(90_000, 3e-3),
-    "read-s": Recipe(90_000, 3e-3),
-    "read-m": Recipe(100_000, 3e-3),
-    "read-l": Recipe(50_000, 2e-3, "read-m"),
-    "read-xl": Recipe(50_000, 2e-3, "read-l"),
-    "locate-s": Recipe(40_000, 4e-3),
-    "locate-m": Recipe(40_000, 3e-3),
-    "locate-l": Recipe(16_000, 2e-3, "locate-m"),
+    "read-xs": Recipe(70_000, 3e-3),
+    "read-s": Recipe(70_000, 3e-3),
+    "read-m": Recipe(70_000, 3e-3),
+    "read-l": Recipe(32_000, 2e-3, "read-m"),
+    "locate-s": Recipe(30_000, 4e-3),
+    "locate-m": Recipe(30_000, 3e-3),
+    "read-xl": Recipe(32_000, 2e-3, "read-l"),
+    "locate-l": Recipe(12_000, 2e-3, "locate-m"),
 }
 
 
@@ -70,17 +71,21 @@ def load_scenes(split: scenes.Split, count: int, seed: int, work: Path) -> dict[
     if not path.exists():
         firsts = range(0, count, 500)
         with ProcessPoolExecutor() as pool:
-            jobs = [pool.submit(scenes.make_scenes, split, min(500, count - first), seed, None, first) for first in firsts]
+            jobs = [pool.submit(scenes.make_scenes, split, min(500, count - at), seed, first=at) for at in firsts]
             parts = [job.result() for job in jobs]
-        names = ("scene", "digit", "center", "size")
-        np.savez(path, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+        scene, digit, center = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("scene", "digit", "center")
+        )
+        np.savez(path, scene=scene, digit=digit, center=center)
         print(f"made {path}", flush=True)
     with np.load(path) as stored:
         return dict(stored)
 
 
 def locate_batch(data: dict[str, Any], pick: Any, rng: np.random.Generator) -> tuple[Any, Any]:
-    """Scenes (half of them with light and dark exchanged) and the wished heat [B, 24 * 24]: a Gaussian about the centre's cell."""
+    """Scenes (half of them with light and dark exchanged) and the wished heat [B, 24 * 24]: a Gaussian about the
+    centre's cell.
+    """
     image = np.where(rng.random((len(pick), 1, 1, 1)) < 0.5, data["scene"][pick], 255 - data["scene"][pick])
     cell = torch.from_numpy(data["center"][pick] * (networks.HEAT / networks.SCENE))
     grid = torch.arange(networks.HEAT, dtype=torch.float32)
@@ -90,8 +95,8 @@ def locate_batch(data: dict[str, Any], pick: Any, rng: np.random.Generator) -> t
 
 
 def read_batch(data: dict[str, Any], pick: Any, rng: np.random.Generator) -> tuple[Any, Any]:
-    """Crops about centres that are off by what a locator would be off, in half of them light and dark exchanged, in half of them a
-    little turned and magnified (as a reader's views are), and their digits.
+    """Crops about centres that are off by what a locator would be off, in half of them light and dark exchanged, in
+    half of them a little turned and magnified (as a reader's views are), and their digits.
     """
     off = rng.normal(0, np.where(rng.random((len(pick), 1)) < 0.85, 1.2, 3.0), (len(pick), 2))
     crop = scenes.crop_at(data["scene"][pick], data["center"][pick] + off)
@@ -101,7 +106,7 @@ def read_batch(data: dict[str, Any], pick: Any, rng: np.random.Generator) -> tup
     grid = networks.view_grid(
         torch.from_numpy(rng.uniform(-14, 14, count)), torch.from_numpy(np.exp(rng.uniform(-0.18, 0.2, count)))
     )
-    crop[turned] = functional.grid_sample(crop[turned], grid, padding_mode="border", align_corners=False)
+    crop[turned] = networks.sample(crop[turned], grid)
     return crop, torch.from_numpy(data["digit"][pick])
 
 
@@ -135,14 +140,16 @@ def train(name: str, data: dict[str, Any], validation: dict[str, Any], work: Pat
         schedule.step()
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         if (step + 1) % 200 == 0 or step + 1 == steps:
-            score = validate(network, validation, locating) if (step + 1) % 600 == 0 or step + 1 == steps else float("nan")
             spent = time.monotonic() - started
-            print(f"{name} {step + 1}/{steps} loss {smooth:.3f} validation {score:.4f} {spent:.0f} s", flush=True)
+            print(f"{name} {step + 1}/{steps} loss {smooth:.3f} {spent:.0f} s", flush=True)
+    print(f"{name} validation {validate(network, validation, locating):.4f}", flush=True)
     torch.save(network.state_dict(), work / f"{name}.pt")
 
 
 def validate(network: Any, data: dict[str, Any], locating: bool) -> float:
-    """Share of validation scenes that are right, in one view: centre within 6 pixels, or the digit read from the true crop."""
+    """Share of validation scenes that are right, in one view: centre within 6 pixels, or the digit read from the
+    true crop.
+    """
     network.eval()
     right = []
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -158,7 +165,9 @@ def validate(network: Any, data: dict[str, Any], locating: bool) -> float:
 
 
 def export(name: str, work: Path, models: Path) -> None:
-    """Write ``models/<name>.onnx`` (batch axis ``N``, batch norms folded) and print how far ONNX Runtime is from PyTorch."""
+    """Write ``models/<name>.onnx`` (batch axis ``N``, batch norms folded) and print how far ONNX Runtime is from
+    PyTorch.
+    """
     import onnxruntime
 
     network = build(name)
@@ -171,7 +180,7 @@ def export(name: str, work: Path, models: Path) -> None:
     path = models / f"{name}.onnx"
     axes = {each: {0: "N"} for each in inside + outside}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter that traces is deprecated but folds batch norms and writes no source paths
+        warnings.simplefilter("ignore")  # the tracing exporter is deprecated; it folds batch norms, notes no paths
         torch.onnx.export(
             network, (torch.from_numpy(fed[:2]),), str(path), dynamo=False, opset_version=OPSET,
             input_names=inside, output_names=outside, dynamic_axes=axes,
