@@ -181,7 +181,8 @@ def _variants(
     shares = 100 * np.divide(stack, total, out=np.zeros_like(stack), where=total > 0)
     base = np.zeros(len(total))
     for variant, share in zip(counts, shares, strict=True):
-        axes.bar(_seconds(result), share, bottom=base, width=1.0, color=shades[variant], linewidth=0, label=variant)
+        axes.bar(_seconds(result), share, bottom=base, width=1.0, color=shades[variant], linewidth=0,
+                 antialiased=False, label=variant)  # fmt: skip
         base = base + share
     axes.set_ylim(0, 100)
     axes.set_yticks([0, 50, 100], labels=["0", "", "100 %"])
