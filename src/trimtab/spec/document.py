@@ -103,7 +103,7 @@ def read_text(path: Path, kind: type[TrimtabError], what: str) -> str:
             raise kind(
                 f"there is no such {what}",
                 where=where,
-                next_step=f"in {path.parent} there is: {', '.join(near[:5])}" if near else None,
+                next_step=f"the same folder has {', '.join(near[:5])}" if near else None,
             )
         if not path.is_file():
             got = "a directory" if path.is_dir() else "something else"

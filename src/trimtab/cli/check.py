@@ -1,0 +1,104 @@
+"""`trimtab check`: read a pipeline file and its profile, say what is wrong, or sum them up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trimtab.profile.file import load_profile_for
+from trimtab.profile.model import Profile, VariantProfile
+from trimtab.spec.load import load_pipeline, profile_entry
+from trimtab.spec.model import Budget, Objective, Pipeline, Prices, Task
+from trimtab.units import format_duration, format_size
+
+
+def check(
+    spec: Annotated[Path, typer.Argument(help="The pipeline file.")],
+    profile: Annotated[
+        Path | None, typer.Option(help="Profile file to check, if not the one the pipeline file names.")
+    ] = None,
+    models: Annotated[bool, typer.Option(help="Whether the model files have to exist.")] = True,
+) -> None:
+    """Check a pipeline file and its profile, and sum them up."""
+    pipeline = load_pipeline(spec, check_files=models)
+    measured = load_profile_for(pipeline, profile) if profile or _has_profile(spec) else None
+    console = Console(highlight=False)
+    console.print(_variants(pipeline, measured))
+    console.print()
+    for name, told in _facts(pipeline, measured, spec):
+        console.print(Text.assemble((f"{name:<10}", "bold"), told), soft_wrap=True)
+
+
+def _has_profile(spec: Path) -> bool:
+    entry = profile_entry(spec)
+    return not isinstance(entry, Path) or entry.exists()
+
+
+def _variants(pipeline: Pipeline, profile: Profile | None) -> Table:
+    """One line a variant."""
+    table = Table(title=f"pipeline {pipeline.name}", box=None, header_style="bold", title_justify="left")
+    for heading in ("task", "after", "variant"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("accuracy", "fastest"):
+        table.add_column(heading, justify="right")
+    table.add_column("model", overflow="fold")
+    for task in pipeline.tasks.values():
+        for i, variant in enumerate(task.variants.values()):
+            table.add_row(
+                Text(task.name if i == 0 else ""),
+                Text(_after(task) if i == 0 else ""),
+                Text(variant.name),
+                f"{100 * variant.accuracy:.1f} %",
+                _fastest(profile.variants[task.name][variant.name]) if profile else "",
+                Text(variant.model.name if variant.model else "none"),
+            )
+    return table
+
+
+def _after(task: Task) -> str:
+    return ", ".join(e.upstream + (f" ×{e.fan_out:g}" if e.fan_out != 1 else "") for e in task.after) or "request"
+
+
+def _fastest(measured: VariantProfile) -> str:
+    return format_duration(min(point.mean_s for point in measured.points))
+
+
+def _facts(pipeline: Pipeline, profile: Profile | None, spec: Path) -> list[tuple[str, str]]:
+    slo = pipeline.slo
+    return [
+        ("SLO", f"{100 * slo.quantile:g} % of requests within {format_duration(slo.latency_s)}"),
+        ("budget", _budget(pipeline.budget)),
+        ("objective", _objective(pipeline.objective)),
+        ("prices", _prices(pipeline.prices)),
+        ("profile", _profile(profile, spec)),
+    ]
+
+
+def _budget(budget: Budget) -> str:
+    cores = "all cores" if budget.cores is None else f"{budget.cores:g} core{'s' if budget.cores != 1 else ''}"
+    memory = "all memory" if budget.memory_bytes is None else format_size(budget.memory_bytes)
+    return f"{cores}, {memory}, at most {budget.replicas_per_task} replicas of a task"
+
+
+def _objective(objective: Objective) -> str:
+    if objective.kind == "accurate-under-budget":
+        return objective.kind
+    return f"{objective.kind}: alpha {objective.alpha:g}, beta {objective.beta:g}, delta {objective.delta:g}"
+
+
+def _prices(prices: Prices) -> str:
+    return "not given" if prices.core_hour is None else f"{prices.core_hour:g} {prices.currency} for a core and hour"
+
+
+def _profile(profile: Profile | None, spec: Path) -> str:
+    if profile is None:
+        return f"none yet; measure: trimtab profile {spec}"
+    points = sum(len(measured.points) for variants in profile.variants.values() for measured in variants.values())
+    where = profile.provenance
+    origin = f"measured {where.measured_at} on {where.host} ({where.cpu})" if where else "origin not recorded"
+    return f"complete, {points} service times, {origin}"
