@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 
 from trimtab.errors import MissingExtraError
 from trimtab.load.result import LoadResult, Record, Run, measure
@@ -58,11 +59,13 @@ def test_variants_are_stacked_shares_with_one_shade_each(runs: list[LoadResult])
     for axes, result in zip(figure.axes[:3], runs, strict=True):
         counts = result.series.variants["find"]
         total = np.sum(list(counts.values()), axis=0)
-        for bars in axes.containers:
-            variant = str(bars.get_label())
-            heights = [bar.get_height() for bar in bars]
-            assert np.allclose(heights, 100 * np.array(counts[variant], dtype=float) / np.maximum(total, 1))
-            shade.setdefault(variant, set()).add(bars[0].get_facecolor())
+        for patch in axes.patches:
+            assert isinstance(patch, StepPatch)
+            variant = str(patch.get_label())
+            top, _, bottom = patch.get_data()
+            shares = 100 * np.array(counts[variant], dtype=float) / np.maximum(total, 1)
+            assert np.allclose(np.asarray(top) - np.asarray(bottom), shares)
+            shade.setdefault(variant, set()).add(patch.get_facecolor())
     assert {name: len(colours) for name, colours in shade.items()} == {"small": 1, "large": 1}
     assert shade["small"] != shade["large"]
 

@@ -179,10 +179,9 @@ def _variants(
     stack = np.array(list(counts.values()), dtype=float)
     total = stack.sum(axis=0)
     shares = 100 * np.divide(stack, total, out=np.zeros_like(stack), where=total > 0)
-    base = np.zeros(len(total))
+    base, edges = np.zeros(len(total)), np.arange(len(total) + 1)
     for variant, share in zip(counts, shares, strict=True):
-        axes.bar(_seconds(result), share, bottom=base, width=1.0, color=shades[variant], linewidth=0,
-                 antialiased=False, label=variant)  # fmt: skip
+        axes.stairs(base + share, edges, baseline=base, fill=True, color=shades[variant], linewidth=0, label=variant)
         base = base + share
     axes.set_ylim(0, 100)
     axes.set_yticks([0, 50, 100], labels=["0", "", "100 %"])

@@ -42,7 +42,7 @@ def render_page(results: Sequence[LoadResult], *, title: str = "Trimtab load rep
     ]
     return template.render(
         title=title,
-        sentence=sentence(results),
+        sentence=sentence(results).replace(" %", "\u00a0%"),
         runs=[_run(result) for result in results],
         first=results[0].run,
         slo=f"{percent(results[0].run.slo_quantile)} within {duration(results[0].run.slo_s)}",
