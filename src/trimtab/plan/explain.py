@@ -42,14 +42,14 @@ def _binding(policy: Policy, request: PlanRequest, result: PlanResult) -> tuple[
             replace(request, pipeline=replace(request.pipeline, slo=replace(slo, latency_s=slo.latency_s * _LOOSER))),
         ),
         (
-            f"rate: at {request.rate_rps / _LOOSER:.4g}/s instead of {request.rate_rps:.4g}/s",
-            replace(request, rate_rps=request.rate_rps / _LOOSER),
-        ),
-        (
             f"replicas per task: with {limits.replicas_per_task + 1} instead of {limits.replicas_per_task}",
             replace(request, limits=replace(limits, replicas_per_task=limits.replicas_per_task + 1)),
         ),
     ]
+    if result.feasible:
+        calmer = request.rate_rps / _LOOSER
+        words = f"rate: at {calmer:.4g}/s instead of {request.rate_rps:.4g}/s"
+        looser.append((words, replace(request, rate_rps=calmer)))
     if limits.memory_bytes is not None:
         more = int(limits.memory_bytes * _LOOSER)
         looser.append(
@@ -58,12 +58,12 @@ def _binding(policy: Policy, request: PlanRequest, result: PlanResult) -> tuple[
                 replace(request, limits=replace(limits, memory_bytes=more)),
             )
         )
-    words = []
+    found = []
     for what, question in looser:
         gain = _gain(result, policy.propose(question))
         if gain:
-            words.append(f"{what}, {gain}")
-    return tuple(words) + (_steps_up(request, result) if "variant" in policy.decides else ())
+            found.append(f"{what}, {gain}")
+    return tuple(found) + (_steps_up(request, result) if "variant" in policy.decides else ())
 
 
 def _steps_up(request: PlanRequest, result: PlanResult) -> tuple[str, ...]:
