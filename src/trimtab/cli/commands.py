@@ -14,6 +14,9 @@ from typer.core import TyperCommand, TyperGroup
 
 COMMANDS = {
     "check": ("trimtab.cli.check:check", "Check a pipeline file and its profile, and sum them up."),
+    "profile": ("trimtab.cli.profile:profile", "Measure what each variant can do on this machine."),
+    "serve": ("trimtab.cli.serve:serve", "Serve a pipeline on this machine, adapting to the load."),
+    "plan": ("trimtab.cli.plan:plan", "Plan for a rate, and tell why."),
     "trace": ("trimtab.cli.trace:app", "Make traces of requests per second, and tell what one is like."),
     "load": ("trimtab.cli.load:load", "Replay a trace against a server, and tell what clients saw."),
     "report": ("trimtab.cli.report:report", "Compare runs in a table, a picture and a page."),

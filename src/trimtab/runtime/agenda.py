@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.errors import ModelError, PlantError, SpecError
+from trimtab.profile.match import model_digest
 from trimtab.profile.model import Profile, Provenance, ServicePoint, VariantProfile
 from trimtab.runtime import affinity, machine
 from trimtab.runtime.measuring import Effort
@@ -97,7 +98,7 @@ def plan_measurements(
     if max(settings.cores) > usable:
         raise PlantError("not enough cores on this machine", got=f"{usable}", wanted=f"{max(settings.cores)}")
     chosen = _choose(pipeline, settings)
-    digests = {(task, variant.name): machine.model_digest(model_of(task, variant)) for task, variant in chosen}
+    digests = {(task, variant.name): model_digest(model_of(task, variant)) for task, variant in chosen}
     kept, dropped = _keep(pipeline, digests, provenance, previous)
     cells: list[Cell] = []
     turn = 0

@@ -1,14 +1,12 @@
-"""What this machine is, for the provenance of what is measured on it, and the digest that ties a profile to a model."""
+"""What this machine is: the provenance of what is measured on it."""
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import socket
 from importlib import metadata
 from pathlib import Path
 
-from trimtab.errors import ModelError
 from trimtab.profile.model import Provenance
 from trimtab.runtime import affinity
 
@@ -39,19 +37,6 @@ def differences(one: Provenance, other: Provenance) -> tuple[str, ...]:
         for name in dict.fromkeys([*was, *now])
         if was.get(name) != now.get(name)
     )
-
-
-def model_digest(path: Path) -> str:
-    """SHA-256 of a model file, in hexadecimal.
-
-    Raises:
-        ModelError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError("the model file cannot be read", where=str(path), got=error.strerror) from error
 
 
 def _facts(provenance: Provenance) -> dict[str, str]:

@@ -69,7 +69,7 @@ class _Run:
     def profile(self) -> Profile:
         """All that is measured so far."""
         measured = {task: {n: v for n, v in of.items() if v.points} for task, of in self._variants.items()}
-        return Profile(measured, self._agenda.kept.provenance)
+        return Profile({task: of for task, of in measured.items() if of}, self._agenda.kept.provenance)
 
     async def load(self) -> None:
         """Start one replica a task and load what is to be measured into it, one after the other."""
