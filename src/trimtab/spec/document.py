@@ -128,7 +128,7 @@ def parse_document(text: str, source: str, kind: type[TrimtabError]) -> Document
         TrimtabError: of class `kind`: the text is no YAML, is empty, or uses what is left out (see this module's head).
     """
     if text.lstrip()[:1] in ("{", "["):
-        text = text.replace("\t", " ")  # JSON may be indented by tabs (never raw inside its strings), YAML may not
+        text = _json_as_yaml(text)
     events = yaml.parse(text, Loader=yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
     try:
         return _Reader(source, kind, events).document()
@@ -186,7 +186,7 @@ class _Reader:
         while not isinstance(key := next(self._events), yaml.MappingEndEvent):
             if not isinstance(key, yaml.ScalarEvent) or key.anchor or key.value == "":
                 raise self._kind("a field's name has to be text", where=self._at(key, path))
-            name = _text(key.value)
+            name: str = key.value
             field = (*path, name)
             if name in mapping:
                 raise self._kind(
@@ -209,7 +209,7 @@ class _Reader:
     def _scalar(self, event: yaml.ScalarEvent, path: FieldPath) -> Value:
         text: str = event.value
         if not event.implicit[0]:  # quoted
-            return _text(text)
+            return text
         if text in _NULLS:
             if not path:
                 raise self._kind("the file is empty", where=self._source)
@@ -222,7 +222,7 @@ class _Reader:
             return int(text) if len(text) <= 300 else float(text)  # longer ones are infinite; the checks say so
         if _FLOAT.fullmatch(text):
             return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        return _text(text)
+        return text
 
     def _at(self, event: yaml.Event, path: FieldPath) -> str:
         place = f"{self._source}:{_line(event)}"
@@ -241,8 +241,13 @@ _FLOAT = re.compile(
 )
 
 
-def _text(text: str) -> str:
-    """The text; JSON's escapes may have left a sign outside the basic plane as two halves, which are joined here."""
-    if any("\ud800" <= sign <= "\udfff" for sign in text):
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+
+
+def _json_as_yaml(text: str) -> str:
+    """JSON has two things that YAML has not: tabs between values, and characters escaped as two halves (UTF-16)."""
+
+    def join(pair: re.Match[str]) -> str:
+        return pair[1] + bytes.fromhex(pair[2] + pair[3]).decode("utf-16-be")
+
+    return _PAIR.sub(join, text.replace("\t", " "))
