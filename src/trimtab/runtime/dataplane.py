@@ -10,6 +10,7 @@ A request is split into items (one per row, more behind a fan-out). Every reques
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -128,7 +129,7 @@ class DataPlane:
         clock: Callable[[], float],
         on_stuck: Callable[[Server], None],
     ) -> None:
-        """`clock` is the event loop's; `on_stuck` is told of a replica that stopped answering."""
+        """`clock` is monotonic, in seconds; `on_stuck` is told of a replica that stopped answering."""
         self._pipeline = pipeline
         self._wiring = wiring
         self._metrics = metrics
@@ -209,9 +210,9 @@ class DataPlane:
     async def close(self, grace_s: float) -> None:
         """Let nobody in, answer what is under way for up to `grace_s`, then refuse the rest."""
         self._open = False
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._quiet.wait(), grace_s)
-        except TimeoutError:
+        if self._under_way:
             log.warning("%d requests were still under way after %.1f s of grace", len(self._under_way), grace_s)
         for state in list(self._under_way):
             self._finish(state, RefusedError("the server is stopping", retry_after_s=1.0, reason="stopping"))
@@ -262,7 +263,7 @@ class DataPlane:
             self._admit(state)
             for task in self._pipeline.roots() if request.model == self._pipeline.name else (request.model,):
                 self._spawn(state, task)
-            timer = loop.call_at(state.deadline_s, self._deadline_passed, state, request.timeout_s is not None)
+            timer = loop.call_later(timeout_s, self._deadline_passed, state, request.timeout_s is not None)
             try:
                 outputs = await state.answer
             finally:

@@ -71,7 +71,7 @@ class LocalPlant:
         self._profile = profile
         self._metrics = metrics
         self._core_ids = usable[:cores]
-        self._clock: Callable[[], float] = asyncio.get_running_loop().time
+        self._clock: Callable[[], float] = time.monotonic  # uvloop's own clock counts whole milliseconds
         self.data_plane = DataPlane(pipeline, profile, wiring, metrics, self._clock, self._on_stuck)
         missing = affinity.missing()
         self._capabilities = Capabilities(

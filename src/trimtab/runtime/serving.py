@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,14 +53,11 @@ class ServeOptions:
     """Longest wait, at the end, for requests under way."""
 
 
-class _LoopClock:
-    """The event loop's time as the controller's clock: the one that arrivals are counted by."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+class _MonotonicClock:
+    """The controller's clock: the one that the plant counts arrivals by."""
 
     def now_s(self) -> float:
-        return self._loop.time()
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -102,7 +100,7 @@ async def serve(
             journal = _journal(controller, options)
             if journal is not None:
                 cleanup.callback(journal.close)
-            control = ControlLoop(controller, plant, _LoopClock(), journal=journal, on_decision=_tell(metrics))
+            control = ControlLoop(controller, plant, _MonotonicClock(), journal=journal, on_decision=_tell(metrics))
             decision = await _unless(stop, _start(control, plant))
             if decision is None:
                 return
@@ -191,7 +189,7 @@ def _tell(metrics: Metrics) -> Callable[[Decision, Observation | None], None]:
     def told(decision: Decision, observation: Observation | None) -> None:
         if observation is not None:
             metrics.observed(observation)
-        metrics.decided(feasible=decision.feasible, rate_rps=decision.plan.rate_rps)
+        metrics.decided(0.0, feasible=decision.feasible, forecast_rps=decision.plan.rate_rps)
 
     return told
 
