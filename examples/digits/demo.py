@@ -32,7 +32,7 @@ from trimtab.errors import TrimtabError
 from trimtab.load.generate import TraceShape, generate
 from trimtab.load.result import LoadResult, read_result
 from trimtab.load.trace import write_trace
-from trimtab.plan.estimate import sustained_rate
+from trimtab.plan.estimate import estimate
 from trimtab.plan.model import Limits, PlanRequest
 from trimtab.plan.policies import make_policy
 from trimtab.profile.file import load_profile
@@ -115,8 +115,8 @@ def demonstrate(out: Path) -> list[LoadResult]:
 def choose_levels(profile_file: Path) -> Levels:
     """A base that the most accurate variants hold with ease, and bursts that only cheaper ones can hold.
 
-    Capacities are those of the two static plans by the measured profile. The bursts stay well below what the cheapest
-    plan can do, since gateway and load generator share the machine's cores with it.
+    They follow from the rates at which the two static plans would be busy all the time, by the measured profile. The
+    bursts stay well below that of the cheapest plan, since gateway and load generator share its cores.
     """
     pipeline, profile = load_pipeline(PIPELINE), load_profile(profile_file)
     cores = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 2)
@@ -124,16 +124,17 @@ def choose_levels(profile_file: Path) -> Levels:
     capacity = {}
     for policy in ("cheapest", "most-accurate"):
         plan = make_policy(policy).propose(request).plan
-        capacity[policy] = sustained_rate(plan, pipeline, profile)
-        console.print(f"capacity of the {policy} plan: about {capacity[policy]:.0f} requests/s", soft_wrap=True)
+        busy = estimate(plan, pipeline, profile, rate_rps=1.0)
+        capacity[policy] = min(task.capacity_rps for task in busy.tasks.values())
+        console.print(f"the {policy} plan can serve {capacity[policy]:.3g} requests/s at the very most", soft_wrap=True)
     most = 0.5 * capacity["cheapest"]
     burst_rps = min(2.2 * capacity["most-accurate"], most)
     if burst_rps < 1.3 * capacity["most-accurate"]:
         raise DemoError(
             "on this machine the cheapest plan can do too little more than the most accurate one for a burst to tell "
-            f"them apart: {capacity['cheapest']:.0f} against {capacity['most-accurate']:.0f} requests/s"
+            f"them apart: {capacity['cheapest']:.3g} against {capacity['most-accurate']:.3g} requests/s"
         )
-    return Levels(base_rps=0.5 * capacity["most-accurate"], burst_rps=burst_rps)
+    return Levels(base_rps=0.45 * capacity["most-accurate"], burst_rps=burst_rps)
 
 
 def make_trace(levels: Levels, path: Path) -> None:
@@ -150,7 +151,8 @@ def make_trace(levels: Levels, path: Path) -> None:
     )
     write_trace(generate(shape, SEED), path, comments=["a day with three bursts, made by the demonstration"])
     console.print(
-        f"load: {levels.base_rps:.0f} requests/s with three bursts of {levels.burst_rps:.0f} requests/s, {SECONDS} s"
+        f"load: {levels.base_rps:.3g} requests/s with three bursts of {levels.burst_rps:.3g} requests/s, {SECONDS} s",
+        soft_wrap=True,
     )
 
 
@@ -169,7 +171,8 @@ def load(policy: str, url: str, scenes: Path, trace: Path, out: Path) -> LoadRes
     figures = row(told)
     console.print(
         f"  {figures['attainment']:.1%} in time, {figures['delivered_accuracy'] or 0:.1%} of the answers right, "
-        + ", ".join(f"{figures[end]} {end}" for end in ("refused", "dropped", "late", "failed"))
+        + ", ".join(f"{figures[end]} {end}" for end in ("refused", "dropped", "late", "failed")),
+        soft_wrap=True,
     )
     return told
 
