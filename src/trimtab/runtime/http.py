@@ -96,8 +96,9 @@ class _RestApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"only HTTP is served here, not {scope['type']}")
+        incoming = _Incoming(receive)
         try:
-            reply = await self._answer(scope, receive)
+            reply = await self._answer(scope, incoming)
         except _GoneError:
             self._metrics.request_rejected("rest", "disconnected")
             return
@@ -110,7 +111,23 @@ class _RestApp:
             reply = _error_reply(500, "internal error")
         length = (b"content-length", b"%d" % len(reply.body))
         await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, length]})
-        await send({"type": "http.response.body", "body": reply.body})
+        if incoming.complete or _CLOSE in reply.headers or not _closes(scope):
+            await send({"type": "http.response.body", "body": reply.body})
+            return
+        # The connection would be closed with this answer, and a client that still sends would see a reset instead of it.
+        await send({"type": "http.response.body", "body": reply.body, "more_body": True})
+        await self._discard(incoming)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _discard(self, incoming: _Incoming) -> None:
+        """Read and throw away a body that nobody wants, within the limits."""
+        left = self._limits.drain_bytes
+        try:
+            async with asyncio.timeout(self._limits.body_s):
+                while not incoming.complete and left > 0:
+                    left -= len((await incoming()).get("body", b""))
+        except TimeoutError:
+            return
 
     # --- which answer ---
 
@@ -264,6 +281,24 @@ class _RestApp:
             wanted=f"at most {self._limits.body_bytes} bytes",
             next_step="send fewer rows per request, or binary tensors",
         )
+
+
+class _Incoming:
+    """A request's messages as they come, and whether its body has come whole (or its sender is gone)."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.complete = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self.complete = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+
+def _closes(scope: Scope) -> bool:
+    """Whether the client wants the connection closed after the answer."""
+    return scope.get("http_version") == "1.0" or (b"connection", b"close") in scope["headers"]
 
 
 async def _received(receive: Receive) -> Message:

@@ -184,7 +184,7 @@ def _decode(view: memoryview) -> _Request:
         text = bytes(view)
         no_number = b"NaN" in text or b"Infinity" in text
         raise InvalidInputError(
-            str(error) if text else "the request has no body",
+            f"the body is not valid JSON: {error}" if text else "the request has no body",
             next_step="JSON has no NaN and no Infinity: send that tensor as binary data" if no_number else None,
         ) from error
     if not 1 <= len(message.inputs) <= MAX_TENSORS:

@@ -1,0 +1,267 @@
+"""`trimtab serve` as its users run it: a process of its own, real workers, HTTP, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from tests import models
+
+from trimtab.control.journal import read_journal
+from trimtab.control.replay import replay
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(len(psutil.Process().cpu_affinity() or ()) < 2, reason="needs two cores"),
+]
+
+SPEC = """
+name: sums
+tasks:
+  add:
+    variants:
+      plus-two: {model: p2.onnx, accuracy: 0.9}
+      plus-one: {model: p1.onnx, accuracy: 0.8}
+  times:
+    after: [add]
+    variants:
+      hundred: {model: h.onnx, accuracy: 0.9}
+slo: {latency: 2s}
+budget: {cores: 2}
+profile:
+  tasks:
+    add:
+      plus-two: {points: [{cores: 1, batch: 1, quantiles_s: {0.5: 0.002, 0.99: 0.004}}]}
+      plus-one: {points: [{cores: 1, batch: 1, quantiles_s: {0.5: 0.001, 0.99: 0.002}}]}
+    times:
+      hundred: {points: [{cores: 1, batch: 1, quantiles_s: {0.5: 0.001, 0.99: 0.002}}]}
+"""
+WITHIN_S = 30.0
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    models.affine(tmp_path / "p2.onnx", scale=1, offset=2)
+    models.affine(tmp_path / "p1.onnx", scale=1, offset=1)
+    models.affine(tmp_path / "h.onnx", scale=100, offset=0, name="y", output="z")
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def command(spec: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "trimtab", "serve", str(spec), "--port", "0", *more]
+
+
+@dataclass
+class Served:
+    process: subprocess.Popen[str]
+    url: str
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def ask(self, value: float = 1.0) -> tuple[int, dict[str, object]]:
+        body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [value] * 4}]}
+        return self.post("/v2/models/sums/infer", json.dumps(body).encode())
+
+    def post(self, path: str, body: bytes) -> tuple[int, dict[str, object]]:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(self.url + path, body), timeout=WITHIN_S) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(self.url + path, timeout=WITHIN_S) as response:
+            text: str = response.read().decode()
+            return text
+
+
+@contextlib.contextmanager
+def serving(spec: Path, *more: str) -> Iterator[Served]:
+    with subprocess.Popen(command(spec, *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert select.select([process.stdout], [], [], WITHIN_S)[0], "it did not say that it serves"
+            line = process.stdout.readline()
+            assert line.startswith("trimtab: serving sums on http://127.0.0.1:"), line
+            yield Served(process, line.split(" on ")[1].split()[0])
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def stop(served: Served, number: signal.Signals) -> tuple[int, str]:
+    """End it with a signal; its exit code and stderr. Its workers must be gone."""
+    workers = served.workers()
+    served.process.send_signal(number)
+    _, errors = served.process.communicate(timeout=WITHIN_S)
+    assert not psutil.wait_procs(workers, timeout=5)[1], "workers were left behind"
+    return served.process.returncode, errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_says_who_answered_and_stops_cleanly(spec: Path, number: signal.Signals) -> None:
+    with serving(spec) as served:
+        status, answer = served.ask()
+        assert status == 200
+        assert answer["outputs"] == [{"name": "z", "datatype": "FP32", "shape": [1, 4], "data": [300.0] * 4}]
+        assert answer["parameters"]["variant.add"] == "plus-two"  # type: ignore[index]  # an object
+        assert json.loads(served.get("/v2/health/ready")) == {"ready": True}
+        assert 'trimtab_requests_total{outcome="in_time",pipeline="sums",reason=""} 1.0' in served.get("/metrics")
+        assert stop(served, number) == (0, "")
+
+
+def test_requests_under_way_are_answered_when_it_stops(spec: Path) -> None:
+    with serving(spec) as served, ThreadPoolExecutor(20) as pool:
+        asking = [pool.submit(served.ask, float(i)) for i in range(20)]
+        asking[0].result()
+        code, _ = stop(served, signal.SIGTERM)
+        assert code == 0
+        for done in asking:
+            with contextlib.suppress(urllib.error.URLError, ConnectionError):  # it came after the door was closed
+                assert done.result()[0] in (200, 503)
+        assert asking[0].result()[0] == 200
+
+
+def test_no_worker_outlives_a_killed_gateway(spec: Path) -> None:
+    with serving(spec) as served:
+        workers = served.workers()
+        assert len(workers) == 2
+        served.process.kill()
+        assert not psutil.wait_procs(workers, timeout=10)[1]
+
+
+def test_a_worker_killed_under_load_is_replaced_and_every_request_is_told(spec: Path) -> None:
+    with serving(spec) as served, ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(served.ask, 1.0) for _ in range(100)]
+        served.workers()[0].send_signal(signal.SIGKILL)
+        answers = [future.result() for future in asking]
+        assert {status for status, _ in answers} <= {200, 503}
+        for status, body in answers:
+            assert ("error" in body) == (status == 503)
+        end_s = time.monotonic() + WITHIN_S
+        while served.ask()[0] != 200:
+            assert time.monotonic() < end_s, "the worker was not replaced"
+            time.sleep(0.05)
+        counts = served.get("/metrics")
+        assert 'trimtab_replicas_lost_total{pipeline="sums"' in counts
+
+
+def test_bad_requests_get_the_protocols_errors_and_harm_nobody(spec: Path) -> None:
+    with serving(spec) as served:
+
+        def tensor(**changes: object) -> bytes:
+            base = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1.0] * 4}
+            return json.dumps({"inputs": [base | changes]}).encode()
+
+        for path, body, status, words in [
+            ("/v2/models/sums/infer", b"{", 400, "JSON"),
+            ("/v2/models/sums/infer", tensor(shape=[1, 3]), 400, "x"),
+            ("/v2/models/sums/infer", tensor(shape=[1, 3], data=[1.0] * 3), 400, "shape of input 'x'"),
+            ("/v2/models/sums/infer", tensor(datatype="INT64", data=[1] * 4), 400, "wanted float32"),
+            ("/v2/models/summs/infer", tensor(), 404, "no model 'summs'"),
+            ("/v2/models/sums/infer", b"0" * 50_000_000, 413, "too large"),
+            ("/v3", b"{}", 404, "no such path"),
+        ]:
+            got, answer = served.post(path, body)
+            assert got == status
+            assert words in str(answer["error"])
+        with socket.create_connection(("127.0.0.1", int(served.url.rsplit(":", 1)[1]))) as client:
+            client.sendall(b"POST /v2/models/sums/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        assert served.ask()[0] == 200
+        assert stop(served, signal.SIGTERM) == (0, "")
+
+
+def test_a_live_journal_replays_to_the_same_decisions(spec: Path, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with serving(spec, "--journal", str(path)) as served:
+        end_s = time.monotonic() + WITHIN_S
+        while path.read_bytes().count(b"\n") < 5:
+            served.ask()
+            assert time.monotonic() < end_s, "the controller does not decide"
+        assert stop(served, signal.SIGTERM) == (0, "")
+    journal = read_journal(path)
+    seen = [entry.observation for entry in journal.entries if entry.observation is not None]
+    assert sum(o.outcomes.ended for o in seen) > 0
+    assert replay(journal) == ()
+
+
+def refused(spec: Path, *more: str) -> str:
+    """Its message, when it ends by itself with exit code 2."""
+    result = subprocess.run(command(spec, *more), capture_output=True, text=True, timeout=WITHIN_S, check=False)
+    assert (result.returncode, result.stdout) == (2, ""), result
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_a_port_in_use_is_said(spec: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert f"127.0.0.1:{port}: the port is in use" in refused(spec, "--port", port)
+
+
+def test_models_that_cannot_be_served_are_said(spec: Path, tmp_path: Path) -> None:
+    models.corrupt(tmp_path / "p1.onnx")
+    assert "p1.onnx" in refused(spec)
+    models.affine(tmp_path / "p1.onnx", size=5)
+    message = refused(spec)
+    assert "task 'add', variant 'plus-one'" in message
+    assert "float32 [?, 5], wanted float32 [?, 4]" in message
+    (tmp_path / "p1.onnx").unlink()
+    assert "p1.onnx" in refused(spec)
+
+
+def test_a_task_whose_input_does_not_fit_is_said(spec: Path, tmp_path: Path) -> None:
+    models.affine(tmp_path / "h.onnx", name="y", output="z", size=7)
+    message = refused(spec)
+    assert "task 'times': input 'y' cannot be fed from 'add.y'" in message
+
+
+def test_a_budget_too_small_for_any_plan_is_said(spec: Path) -> None:
+    spec.write_text(SPEC.replace("budget: {cores: 2}", "budget: {cores: 1}"))
+    assert "cores" in refused(spec)
+
+
+def test_an_unknown_policy_and_a_used_journal_are_said(spec: Path, tmp_path: Path) -> None:
+    assert "trimtab" in refused(spec, "--policy", "trimtap")
+    (tmp_path / "old.jsonl").write_text("")
+    assert "exists already" in refused(spec, "--journal", str(tmp_path / "old.jsonl"))
+
+
+def test_a_profile_of_another_model_is_said(spec: Path) -> None:
+    text = SPEC.replace("plus-one: {points", f'plus-one: {{model_sha256: "{"0" * 64}", points')
+    spec.write_text(text)
+    assert "plus-one" in refused(spec)
+
+
+def test_a_signal_while_it_starts_ends_it(spec: Path) -> None:
+    with subprocess.Popen(command(spec), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        end_s = time.monotonic() + WITHIN_S
+        while not (workers := psutil.Process(process.pid).children()):
+            assert time.monotonic() < end_s
+            time.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=WITHIN_S)
+        assert process.returncode == 0, errors
+        assert "stopped" in output
+        assert not psutil.wait_procs(workers, timeout=5)[1]
