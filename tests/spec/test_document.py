@@ -76,16 +76,18 @@ JSON_VALUES = st.recursive(
 OBJECTS = st.dictionaries(KEYS, JSON_VALUES, min_size=1)
 
 
-@given(value=OBJECTS, indent=st.sampled_from([None, 2, "\t"]))
-def test_json_is_read_as_json_reads_it(value: dict[str, object], indent: int | str | None) -> None:
+@given(value=OBJECTS, indent=st.sampled_from([None, 2, "\t"]), ascii_only=st.booleans())
+def test_json_is_read_as_json_reads_it(value: dict[str, object], indent: int | str | None, ascii_only: bool) -> None:
     assume(not _LONE.search(json.dumps(value, ensure_ascii=False)))  # halves of a character, which are no text
     separators = (",", ":") if indent is None else None
-    assert parse(json.dumps(value, indent=indent, separators=separators)) == value
+    assert parse(json.dumps(value, indent=indent, separators=separators, ensure_ascii=ascii_only)) == value
 
 
 def test_json_escapes() -> None:
     text = '{"a": "\\ud83d\\ude00\\u00e9\\/", "b": "\\\\ud83d\\\\ude00", "\\ud83d\\ude00": 1}'
     assert parse(text) == json.loads(text)
+    raw = '{"\x7f": "\x85\u2028 \ufeff \uffff"}'
+    assert parse(raw) == json.loads(raw)
 
 
 def test_lines_are_those_of_the_file() -> None:

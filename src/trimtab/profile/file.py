@@ -259,4 +259,6 @@ def _layout(value: object, indent: str = "") -> str:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return json.dumps(value, allow_nan=False).replace(
+        "\x7f", "\\u007f"
+    )  # the one sign that JSON takes and YAML does not

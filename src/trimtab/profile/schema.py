@@ -17,8 +17,8 @@ VERSION = 1
 
 Count = Annotated[int, Field(ge=1), Wanted("a whole number of at least 1")]
 Seconds = Annotated[float, Field(gt=0), Wanted("a number of seconds above 0")]
-Quantile = Annotated[str, Field(pattern=r"^0?\.[0-9]*[1-9][0-9]*$")]
-BatchKey = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
+Quantile = Annotated[str, Field(pattern=r"^0?\.[0-9]*[1-9][0-9]*$"), Wanted("a quantile between 0 and 1, such as 0.99")]
+BatchKey = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$"), Wanted("a batch size, a whole number of at least 1")]
 _Version = Annotated[Literal[1], Wanted(f"{VERSION}, the version of the format that this Trimtab reads")]
 _QUANTILES = Wanted('seconds by quantile, such as {"0.5": 0.0041, "0.99": 0.0056}')
 

@@ -242,12 +242,18 @@ _FLOAT = re.compile(
 
 
 _PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+_UNPRINTED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def _json_as_yaml(text: str) -> str:
-    """JSON has two things that YAML has not: tabs between values, and characters escaped as two halves (UTF-16)."""
+    """JSON as YAML that means the same: YAML has no tabs between values and no characters escaped as two halves
+    (UTF-16), and it takes certain signs only escaped.
+    """
 
     def join(pair: re.Match[str]) -> str:
         return pair[1] + bytes.fromhex(pair[2] + pair[3]).decode("utf-16-be")
 
-    return _PAIR.sub(join, text.replace("\t", " "))
+    def escape(sign: re.Match[str]) -> str:
+        return f"\\u{ord(sign[0]):04x}"
+
+    return _UNPRINTED.sub(escape, _PAIR.sub(join, text.replace("\t", " ")))

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ValidationError
 FieldPath = tuple[str | int, ...]
 """Where a value stands in a file: names of fields and positions in lists, outermost first."""
 
+_KEY = "[key]"
+"""What pydantic adds to a path when it is the key that is wrong, not the value."""
 FORM = "‹"
 """The tags of a union's forms begin with this sign, so that they are never taken for a field's name."""
 
@@ -84,11 +86,11 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> list[Mistake]:
 
 def _explain_one(details: Mapping[str, Any], schema: type[BaseModel]) -> Mistake:
     path = tuple(part for part in details["loc"] if not (isinstance(part, str) and part.startswith(FORM)))
-    is_key = bool(path) and path[-1] == "[key]"
+    is_key = bool(path) and path[-1] == _KEY
     field = path[:-1] if is_key else path
     kind: str = details["type"]
     context: Mapping[str, Any] = details.get("ctx", {})
-    wanted = None if is_key else _wanted(schema, field)
+    wanted = _wanted(schema, (*path[:-2], _KEY) if is_key else path)
     text = wanted.text if wanted else _range(kind, context)
     step = wanted.next_step if wanted else None
     got = format_value(details["input"])
@@ -175,7 +177,9 @@ def _inside(form: Any, part: str | int) -> list[_Form]:
                 return _flatten(info.annotation, tuple(info.metadata))
         return []
     arguments = get_args(form)
-    return _flatten(arguments[-1 if get_origin(form) is dict else 0], ()) if arguments else []
+    if get_origin(form) is dict:
+        return _flatten(arguments[0 if part == _KEY else 1], ())
+    return _flatten(arguments[0], ()) if arguments else []
 
 
 def _flatten(annotation: Any, metadata: tuple[Any, ...]) -> list[_Form]:

@@ -20,7 +20,11 @@ _TASK_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 _AMOUNT = r"^\s*(?=[0.]*[1-9])[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?\s*"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-TaskName = Annotated[str, Field(pattern=_TASK_PATTERN)]
+TaskName = Annotated[
+    str,
+    Field(pattern=_TASK_PATTERN),
+    Wanted("a task's name: letters, digits, '-' and '_', beginning with a letter or digit"),
+]
 """Without dots, because `<task>.<output>` refers to a task's output."""
 
 
