@@ -63,7 +63,7 @@ def test_a_small_run_by_hand() -> None:
         record(4, 2.5, 0.4, "dropped"),
         record(5, 2.6, 0.2, "failed"),
     ]
-    result = measure(RUN, records, cost=[(-0.2, 10.0), (1.0, 12.4), (3.5, 17.4)])
+    result = measure(RUN, records, cost=[(-0.2, 10.0), (1.0, 12.4), (3.5, 19.9)])
     told = result.summary
     assert (told.offered, told.in_time, told.late, told.refused, told.dropped, told.failed) == (6, 2, 1, 1, 1, 1)
     assert told.attainment == pytest.approx(2 / 6)
@@ -73,7 +73,7 @@ def test_a_small_run_by_hand() -> None:
     assert told.delivered_accuracy == pytest.approx(2 / 3)
     assert told.right_in_time == pytest.approx(1 / 6)
     assert told.stated_accuracy == pytest.approx(0.9)
-    assert told.core_seconds == pytest.approx(7.4)
+    assert told.core_seconds == pytest.approx(9.9)
     assert [(c.variants, c.answers) for c in told.combinations] == [({"read": "a"}, 2), ({"read": "b"}, 1)]
     assert [c.delivered_accuracy for c in told.combinations] == [1.0, 0.0]
     assert told.plans == 2
@@ -84,7 +84,7 @@ def test_a_small_run_by_hand() -> None:
     assert series.attainment == [1.0, 0.5, pytest.approx(2 / 6)]
     assert series.p99_s == [pytest.approx(0.3), pytest.approx(0.5), pytest.approx(0.5)]
     assert series.variants == {"read": {"a": [1, 1, 0], "b": [1, 0, 0]}}
-    assert series.cores == [pytest.approx(2.0), pytest.approx(2.0), pytest.approx(2.0)]
+    assert series.cores == [pytest.approx(2.0), pytest.approx(2.5), pytest.approx(8 / 3)]
     assert "3 refused, dropped or failed" in result.notes[0]
 
 

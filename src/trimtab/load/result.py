@@ -25,8 +25,8 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 FORMAT = "trimtab.load/1"
 WINDOW_S = 5
 """Quantiles and ratios of the series are over the requests of so many seconds, ending with the one they stand at."""
-ACCURACY_WINDOW_S = 10
-"""The same for accuracy, which takes more requests to tell."""
+LONG_WINDOW_S = 10
+"""The same for accuracy, which takes more requests to tell, and for cost, which the server counts in steps."""
 REFUSED_STATUS = frozenset({429, 503})
 DROPPED_STATUS = 504
 
@@ -152,11 +152,11 @@ class Series:
     p50_s: list[float | None]
     p99_s: list[float | None]
     accuracy: list[float | None]
-    """Over the window that ends here (`ACCURACY_WINDOW_S`)."""
+    """Over the window that ends here (`LONG_WINDOW_S`), as the last one."""
     variants: dict[str, dict[str, list[int]]]
     """Task → variant, least accurate first → answers."""
     cores: list[float | None]
-    """Core-seconds that the server spent in this second."""
+    """Core-seconds that the server held per second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +318,7 @@ def _series(run: Run, records: Sequence[Record], cost: Sequence[tuple[float, flo
         attainment=[_mean([r.outcome == "in_time" for r in w]) for w in windows],
         p50_s=list(p50),
         p99_s=list(p99),
-        accuracy=[_mean([r.correct for r in w if r.answered]) for w in _windows(binned, ACCURACY_WINDOW_S)],
+        accuracy=[_mean([r.correct for r in w if r.answered]) for w in _windows(binned, LONG_WINDOW_S)],
         variants=variants,
         cores=_cores(seconds, cost),
     )
@@ -340,14 +340,15 @@ def _combinations(answered: Sequence[Record]) -> list[Combination]:
 
 
 def _cores(seconds: int, cost: Sequence[tuple[float, float]]) -> list[float | None]:
-    """Core-seconds of each second, read between the moments at which the server was asked; None outside them."""
+    """Cores held, read between the moments at which the server was asked; None outside them."""
     if len(cost) < 2:
         return [None] * seconds
     moments, totals = (np.array(side) for side in zip(*cost, strict=True))
-    edges = np.arange(seconds + 1, dtype=float)
-    spent = np.diff(np.interp(edges, moments, totals))
-    known = (edges[:-1] >= moments[0]) & (edges[1:] <= moments[-1])
-    return [float(value) if inside else None for value, inside in zip(spent, known, strict=True)]
+    ends = np.arange(1, seconds + 1, dtype=float)
+    starts = np.maximum(ends - LONG_WINDOW_S, 0.0)
+    held = (np.interp(ends, moments, totals) - np.interp(starts, moments, totals)) / (ends - starts)
+    known = (starts >= moments[0]) & (ends <= moments[-1])
+    return [float(value) if inside else None for value, inside in zip(held, known, strict=True)]
 
 
 def _notes(run: Run, summary: Summary, *, labelled: bool) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.errors import MissingExtraError
-from trimtab.load.result import ACCURACY_WINDOW_S, WINDOW_S, LoadResult, rank_variants
+from trimtab.load.result import LONG_WINDOW_S, WINDOW_S, LoadResult, rank_variants
 from trimtab.report.summary import OURS, duration, subject
 
 if TYPE_CHECKING:
@@ -159,12 +159,12 @@ def _p99(axes: Axes, results: Sequence[LoadResult]) -> None:
 
 
 def _accuracy(axes: Axes, results: Sequence[LoadResult]) -> None:
-    _style(axes, f"Delivered accuracy: % of the answers that were right, over {ACCURACY_WINDOW_S} s")
+    _style(axes, f"Delivered accuracy: % of the answers that were right, over {LONG_WINDOW_S} s")
     _names(axes, _lines(axes, results, lambda r: [None if v is None else 100 * v for v in r.series.accuracy]))
 
 
 def _cost(axes: Axes, results: Sequence[LoadResult]) -> None:
-    _style(axes, "Cost: cores held")
+    _style(axes, f"Cost: cores held, over {LONG_WINDOW_S} s")
     ends = _lines(axes, results, lambda r: r.series.cores)
     axes.set_ylim(0, 1.1 * max(axes.get_ylim()[1], 0.1))
     _names(axes, ends)
