@@ -36,7 +36,7 @@ OBJECTIVES = st.builds(
 
 
 def worth(choices: tuple[Choice, ...], objective: Objective) -> tuple[float, ...]:
-    accuracy = math.prod(c.accuracy for c in choices)
+    accuracy = round(math.prod(c.accuracy for c in choices), 12)  # equal but for the order of factors is equal
     cores, batches = sum(c.cores for c in choices), sum(c.batch for c in choices)
     if objective.kind == "weighted":
         return (objective.alpha * accuracy - objective.beta * cores - objective.delta * batches,)
