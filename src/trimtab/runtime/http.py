@@ -114,7 +114,7 @@ class _RestApp:
         if incoming.complete or _CLOSE in reply.headers or not _closes(scope):
             await send({"type": "http.response.body", "body": reply.body})
             return
-        # The connection would be closed with this answer, and a client that still sends would see a reset instead of it.
+        # This answer would close the connection, and a client that still sends would see a reset instead of it.
         await send({"type": "http.response.body", "body": reply.body, "more_body": True})
         await self._discard(incoming)
         await send({"type": "http.response.body", "body": b""})

@@ -6,7 +6,7 @@ microsecond. The registry is this object's own: nothing is global. `docs/referen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Summary
 from prometheus_client.exposition import choose_encoder
@@ -49,6 +49,8 @@ class Metrics:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.registry = CollectorRegistry()
+        self.on_scrape: Callable[[], None] | None = None
+        """Called before every exposition, to bring running totals up to the moment."""
         self._pipeline = pipeline.name
         self._reasons: set[str] = set()
         self._plan: Plan | None = None
@@ -252,6 +254,8 @@ class Metrics:
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics in the format that `accept` (an HTTP Accept header) asks for, and its content type."""
+        if self.on_scrape is not None:
+            self.on_scrape()
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
 

@@ -92,6 +92,8 @@ class LocalPlant:
         self._background: set[asyncio.Task[None]] = set()
         self._applying = asyncio.Lock()
         self._cost = _CostMeter(self._clock())
+        self._observed_core_seconds = self._reported_core_seconds = 0.0
+        metrics.on_scrape = self._report_cost
 
     @property
     def capabilities(self) -> Capabilities:
@@ -108,12 +110,13 @@ class LocalPlant:
             cores[member.task] = cores.get(member.task, 0) + len(member.core_ids)
             if member.replica is None:
                 starting[member.task] = starting.get(member.task, 0) + 1
-        core_seconds = self._cost.take(now_s)
-        self._metrics.cost(core_seconds)
+        self._report_cost()
+        before, self._observed_core_seconds = self._observed_core_seconds, self._cost.total(now_s)
         levels = self.data_plane.levels(starting, cores)
         for task, level in levels.items():
             self._metrics.task_level(task, level)
         plan = self.data_plane.plan
+        core_seconds = self._observed_core_seconds - before
         return self.data_plane.window.close(now_s, levels, core_seconds, plan.id if plan else None)
 
     async def apply(self, decision: Decision) -> None:
@@ -154,7 +157,8 @@ class LocalPlant:
         await asyncio.gather(*(m.replica.stop(1.0) for m in self._members if m.replica is not None))
         self._members.clear()
         self._account()
-        self._metrics.cost(self._cost.take(self._clock()))
+        self._report_cost()
+        self._metrics.on_scrape = None
 
     # --- plan → members ---------------------------------------------------------------------------------------------
 
@@ -356,6 +360,11 @@ class LocalPlant:
         }
         return tuple(sorted(profiled))
 
+    def _report_cost(self) -> None:
+        """Bring the metric up to this moment."""
+        before, self._reported_core_seconds = self._reported_core_seconds, self._cost.total(self._clock())
+        self._metrics.cost(self._reported_core_seconds - before)
+
     def _account(self) -> None:
         self._cost.hold(self._clock(), sum(len(m.core_ids) for m in self._members))
 
@@ -366,18 +375,15 @@ class _CostMeter:
     def __init__(self, now_s: float) -> None:
         self._at_s = now_s
         self._cores = 0
-        self._sum = 0.0
-        self._cpu_s = time.process_time()
+        self._held = 0.0
+        self._started_cpu_s = time.process_time()
 
     def hold(self, now_s: float, cores: int) -> None:
         """From now on `cores` cores are held."""
-        self._sum += self._cores * (now_s - self._at_s)
+        self._held += self._cores * (now_s - self._at_s)
         self._at_s, self._cores = now_s, cores
 
-    def take(self, now_s: float) -> float:
-        """Core-seconds since the last call."""
+    def total(self, now_s: float) -> float:
+        """Core-seconds since the start."""
         self.hold(now_s, self._cores)
-        cpu_s = time.process_time()
-        taken = self._sum + cpu_s - self._cpu_s
-        self._sum, self._cpu_s = 0.0, cpu_s
-        return taken
+        return self._held + time.process_time() - self._started_cpu_s
