@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trimtab.control.controller import Controller
-from trimtab.control.journal import JournalHeader, JournalWriter, read_journal
+from trimtab.control.journal import JournalEntry, JournalHeader, JournalWriter, read_journal
 from trimtab.control.loop import ControlLoop
 from trimtab.control.protocols import Decision
 from trimtab.control.replay import replay
@@ -45,10 +45,15 @@ def heavy_load(seconds: int) -> list[Observation | Exception]:
 
 def test_it_starts_turns_and_applies_only_changes(make_controller: MakeController) -> None:
     async def scenario() -> None:
-        plant, told = FakePlant(heavy_load(4)), []
-        loop = ControlLoop(
-            make_controller(), plant, ManualClock(), on_decision=lambda d, o: told.append((d.sequence, o is None))
-        )
+        plant = FakePlant(heavy_load(4))
+        told: list[tuple[int, bool]] = []
+
+        def note(turn: JournalEntry, took_s: float) -> None:
+            assert turn.decision is not None
+            assert took_s == 0.0  # the manual clock stood still
+            told.append((turn.decision.sequence, turn.observation is None))
+
+        loop = ControlLoop(make_controller(), plant, ManualClock(), on_turn=note)
         first = await loop.start()
         assert plant.applied == [first]
         for _ in range(4):
@@ -139,10 +144,10 @@ def test_it_runs_by_the_clock_until_it_is_stopped(make_controller: MakeControlle
         clock, plant, stop = ManualClock(), FakePlant(), asyncio.Event()
         seen: list[float] = []
 
-        def note(_: Decision, __: Observation | None) -> None:
+        def note(_: JournalEntry, __: float) -> None:
             seen.append(clock.now_s())
 
-        loop = ControlLoop(make_controller(), plant, clock, on_decision=note, interval_s=1.0)
+        loop = ControlLoop(make_controller(), plant, clock, on_turn=note, interval_s=1.0)
         await loop.start()
         running = asyncio.create_task(loop.run(stop))
         for _ in range(3):
@@ -152,6 +157,28 @@ def test_it_runs_by_the_clock_until_it_is_stopped(make_controller: MakeControlle
         stop.set()
         assert (await running).decisions == 4
         assert seen == [0.0, 1.0, 2.0, 3.0]
+
+    asyncio.run(scenario())
+
+
+def test_a_plant_that_never_finishes_applying_is_asked_again(make_controller: MakeController) -> None:
+    class Hanging(FakePlant):
+        hung = 0
+
+        async def apply(self, decision: Decision) -> None:
+            if decision.sequence and not self.hung:
+                self.hung += 1
+                await asyncio.Event().wait()
+            await super().apply(decision)
+
+    async def scenario() -> None:
+        plant = Hanging(heavy_load(2))
+        loop = ControlLoop(make_controller(), plant, ManualClock(), apply_within_s=0.01)
+        await loop.start()
+        await loop.turn()
+        assert (loop.stats.apply_errors, len(plant.applied)) == (1, 1)
+        await loop.turn()
+        assert (loop.stats.apply_errors, len(plant.applied)) == (1, 2)
 
     asyncio.run(scenario())
 

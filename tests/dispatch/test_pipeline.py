@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,15 @@ def test_admission_counts_the_backlog_of_every_task_on_the_way(dispatcher: Pipel
         dispatcher.tasks["read"].push(f"r{i}", 1.0)
     assert dispatcher.predicted_response_s(idle, one) == pytest.approx(0.002 + (50 * 0.004 - 0.002) + 0.004)
     assert dispatcher.predicted_response_s(idle, one, frozenset({"find"})) == pytest.approx(0.002)
+
+
+def test_a_variant_that_was_not_profiled_at_this_shape_is_left_alone() -> None:
+    measured = profile()
+    lacking = VariantProfile("read", "read-s", (replace(measured.variants["read"]["read-s"].points[0], cores=2),))
+    variants = {**measured.variants, "read": {**measured.variants["read"], "read-s": lacking}}
+    dispatcher: PipelineDispatcher[str] = PipelineDispatcher(pipeline(), Profile(variants))
+    dispatcher.follow(plan("find-l", "read-l", may_use=False))
+    dispatcher.tasks["read"].push("a", 1.0)
+    batch, _ = dispatcher.tasks["read"].next_batch(0.0, 1, 1)
+    assert batch is not None
+    assert batch.variant == "read-l"

@@ -44,9 +44,10 @@ class ControlLoop:
         clock: Clock,
         *,
         journal: JournalWriter | None = None,
-        on_decision: Callable[[Decision, Observation | None], None] | None = None,
+        on_turn: Callable[[JournalEntry, float], None] | None = None,
         interval_s: float = 1.0,
         decide_within_s: float = 1.0,
+        apply_within_s: float = 15.0,
     ) -> None:
         """Make a loop; `start` and `run` do the work.
 
@@ -55,13 +56,14 @@ class ControlLoop:
             plant: observes and applies.
             clock: time; the loop sleeps by it.
             journal: takes every turn; None: none is kept. The caller closes it.
-            on_decision: told of every decision with the observation behind it (metrics, report); must be quick.
+            on_turn: told of every turn and of the seconds that deciding took (metrics, report); must be quick.
             interval_s: time between observations.
             decide_within_s: a decision that takes longer is an overrun: that is said, and it is applied when it comes.
+            apply_within_s: a plant that takes longer to apply is given up for this turn and asked again in the next.
         """
         self._controller, self._plant, self._clock = controller, plant, clock
-        self._journal, self._on_decision = journal, on_decision
-        self._interval_s, self._decide_within_s = interval_s, decide_within_s
+        self._journal, self._on_turn = journal, on_turn
+        self._interval_s, self._decide_within_s, self._apply_within_s = interval_s, decide_within_s, apply_within_s
         self._to_apply: Decision | None = None
         self.stats = LoopStats()
         self.last: Decision | None = None
@@ -73,9 +75,11 @@ class ControlLoop:
             PlanRequestError: no plan can exist.
             PlantError: the plant cannot apply it.
         """
-        decision = await asyncio.to_thread(self._controller.start, self._clock.now_s())
+        started_s = self._clock.now_s()
+        decision = await asyncio.to_thread(self._controller.start, started_s)
+        took_s = self._clock.now_s() - started_s
         await self._plant.apply(decision)
-        self._record(None, decision, None)
+        self._record(JournalEntry(None, decision), took_s)
         return decision
 
     async def run(self, stop: asyncio.Event) -> LoopStats:
@@ -97,14 +101,15 @@ class ControlLoop:
             self.stats.observe_errors += 1
             _log.warning("the plant could not be observed; the last plan stands", exc_info=True)
             return
+        started_s = self._clock.now_s()
         try:
             decision = await self._decide(observation)
         except Exception as error:  # noqa: BLE001 — whatever a policy raises, the loop lives on
             self.stats.decide_errors += 1
             _log.warning("no decision was made; the last plan stands", exc_info=True)
-            self._record(observation, None, str(error))
+            self._record(JournalEntry(observation, None, str(error)), self._clock.now_s() - started_s)
             return
-        self._record(observation, decision, None)
+        self._record(JournalEntry(observation, decision), self._clock.now_s() - started_s)
         if decision.changed or observation.plan_id != decision.plan.id:
             self._to_apply = decision
         await self._apply()
@@ -123,23 +128,23 @@ class ControlLoop:
         if self._to_apply is None:
             return
         try:
-            await self._plant.apply(self._to_apply)
+            await asyncio.wait_for(self._plant.apply(self._to_apply), self._apply_within_s)
         except Exception:  # noqa: BLE001 — the plant keeps what was in force, and the next turn tries again
             self.stats.apply_errors += 1
             _log.warning("the plan %s could not be applied", self._to_apply.plan.id, exc_info=True)
             return
         self._to_apply = None
 
-    def _record(self, observation: Observation | None, decision: Decision | None, error: str | None) -> None:
-        if decision is not None:
-            self.last = decision
+    def _record(self, turn: JournalEntry, took_s: float) -> None:
+        if turn.decision is not None:
+            self.last = turn.decision
             self.stats.decisions += 1
-            self.stats.changes += decision.changed
+            self.stats.changes += turn.decision.changed
         try:
             if self._journal is not None:
-                self._journal.append(JournalEntry(observation, decision, error))
-            if decision is not None and self._on_decision is not None:
-                self._on_decision(decision, observation)
+                self._journal.append(turn)
+            if self._on_turn is not None:
+                self._on_turn(turn, took_s)
         except Exception:  # noqa: BLE001 — a full disk must not stop the control of a live service
             self.stats.journal_errors += 1
             _log.warning("the turn could not be recorded", exc_info=True)

@@ -65,6 +65,8 @@ class TaskDispatcher(Generic[T]):
         for name, i in self._index.items():
             profile = self._profiles[name]
             self._allowed[i] = name in usable
+            if name not in usable:  # it may not even have been profiled at this shape
+                continue
             for batch in range(1, allocation.batch + 1):
                 args = (batch, allocation.cores, allocation.threads)
                 self._service_s[i, batch] = profile.service_time(*args, SERVICE_QUANTILE).seconds

@@ -35,6 +35,8 @@ RESTART_DELAY_S = (0.0, 0.5, 2.0, 5.0, 15.0)
 """Pauses before a lost replica is started again: at once the first time, longer while it keeps dying."""
 DRAIN_S = 10.0
 """Longest wait for a replica's last batches when it is taken away."""
+PLACE_S = 5.0
+"""Longest wait for a replica to move to other cores, which takes milliseconds: one that takes longer is stuck."""
 STEADY_S = 30.0
 """A replica that served this long is healthy: its earlier deaths are forgotten."""
 
@@ -219,10 +221,16 @@ class LocalPlant:
 
     async def _place(self, member: _Member) -> None:
         """Tell a member's worker, if it runs, which cores and threads it has now."""
-        if member.replica is not None:
-            with suppress(WorkerError):  # it was lost meanwhile: its successor starts on the right cores
+        if member.replica is None:
+            return
+        try:
+            async with asyncio.timeout(PLACE_S):
                 await member.replica.set_cores(member.core_ids, member.threads)
-                self.data_plane.resize(member.replica, len(member.core_ids) // member.threads)
+            self.data_plane.resize(member.replica, len(member.core_ids) // member.threads)
+        except WorkerError:
+            return  # it was lost meanwhile: its successor starts on the right cores
+        except TimeoutError:
+            self._on_stuck(member.replica)
 
     async def _load_missing(self, plan: Plan) -> None:
         """Load what the plan wants resident. A model that cannot be loaded leaves everything as it was.

@@ -17,12 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trimtab.control.controller import Controller
-from trimtab.control.journal import JournalHeader, JournalWriter
+from trimtab.control.journal import JournalEntry, JournalHeader, JournalWriter
 from trimtab.control.loop import ControlLoop
 from trimtab.control.protocols import Decision
 from trimtab.control.settings import ControllerSettings, limits_of
 from trimtab.forecast import QuantileForecaster
-from trimtab.observe.model import Observation
 from trimtab.plan.policies import make_policy
 from trimtab.profile.model import Profile
 from trimtab.runtime import affinity
@@ -100,7 +99,7 @@ async def serve(
             journal = _journal(controller, options)
             if journal is not None:
                 cleanup.callback(journal.close)
-            control = ControlLoop(controller, plant, _MonotonicClock(), journal=journal, on_decision=_tell(metrics))
+            control = ControlLoop(controller, plant, _MonotonicClock(), journal=journal, on_turn=_tell(metrics))
             decision = await _unless(stop, _start(control, plant))
             if decision is None:
                 return
@@ -183,13 +182,19 @@ def _journal(controller: Controller, options: ServeOptions) -> JournalWriter | N
     return JournalWriter(options.journal, header)
 
 
-def _tell(metrics: Metrics) -> Callable[[Decision, Observation | None], None]:
-    """Tells the metrics of every decision and what it was based on."""
+def _tell(metrics: Metrics) -> Callable[[JournalEntry, float], None]:
+    """Tells the metrics of every turn of the controller."""
 
-    def told(decision: Decision, observation: Observation | None) -> None:
-        if observation is not None:
-            metrics.observed(observation)
-        metrics.decided(0.0, feasible=decision.feasible, forecast_rps=decision.plan.rate_rps)
+    def told(turn: JournalEntry, took_s: float) -> None:
+        if turn.observation is not None:
+            metrics.observed(turn.observation)
+        if turn.decision is None:
+            metrics.controller_failed()
+            return
+        metrics.decided(took_s, feasible=turn.decision.feasible, forecast_rps=turn.decision.plan.rate_rps)
+        if turn.decision.changed:
+            changes = "; ".join(f"{a.task} {a.kind} {a.before} → {a.after}" for a in turn.decision.actions)
+            log.info("plan %s: %s", turn.decision.plan.id, changes or "first plan")
 
     return told
 
