@@ -64,6 +64,17 @@ def test_a_run_is_told_and_kept_and_compared(server: FakeServer, files: list[str
     assert (tmp_path / "out" / "overview.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_slo_is_the_servers_unless_another_is_given(server: FakeServer, files: list[str], tmp_path: Path) -> None:
+    kept = tmp_path / "r.json"
+    server.metrics = 'trimtab_slo_latency_seconds{pipeline="d"} 1.5\ntrimtab_slo_quantile_ratio{pipeline="d"} 0.9\n'
+    code, told = invoke(load, server.url, *files, "--missing", "cut", "--json", str(kept))
+    assert code == 0, told
+    assert (read_result(kept).run.slo_s, read_result(kept).run.slo_quantile) == (1.5, 0.9)
+    code, told = invoke(load, server.url, *files, "--missing", "cut", "--slo", "3s", "--json", str(kept))
+    assert code == 0, told
+    assert (read_result(kept).run.slo_s, read_result(kept).run.slo_quantile) == (3.0, 0.99)
+
+
 def test_json_tensors(server: FakeServer, files: list[str], tmp_path: Path) -> None:
     kept = tmp_path / "r.json"
     code, told = invoke(
@@ -78,7 +89,7 @@ def test_json_tensors(server: FakeServer, files: list[str], tmp_path: Path) -> N
     ("arguments", "told"),
     [
         (["--slo", "2s"], "1 of 2 seconds are missing"),
-        ([], "not known when an answer is in time"),
+        (["--missing", "cut"], "not known when an answer is in time"),
         (["--slo", "soon"], "not a duration: got soon"),
         (["--slo", "0s"], "not a duration"),
         (["--slo", "2s", "--missing", "cut", "--model", "other"], "does not know this model"),

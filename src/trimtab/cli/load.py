@@ -34,7 +34,9 @@ def load(
     label: Annotated[str | None, typer.Option(help="Array of right answers in the data.")] = None,
     output: Annotated[str | None, typer.Option(help="Output of the model that is compared with the label.")] = None,
     model: Annotated[str | None, typer.Option(help="Model to call; by default the only one, or the pipeline.")] = None,
-    slo: Annotated[str | None, typer.Option(help="Longest response time that is in time, such as 400ms.")] = None,
+    slo: Annotated[
+        str | None, typer.Option(help="Longest response time that is in time, such as 400ms; by default the server's.")
+    ] = None,
     spec: Annotated[Path | None, typer.Option(help="Pipeline file to take SLO and model name from.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run in tables and pictures.")] = None,
     rate_scale: Annotated[float, typer.Option(help="Multiplies the rate.")] = 1.0,
@@ -127,19 +129,15 @@ def _show(bar: Progress, task: TaskID) -> Callable[[Sent], None]:
     return show
 
 
-def _slo(slo: str | None, spec: Path | None) -> tuple[float, float, str | None]:
-    """(bound in seconds, quantile, model's name if known): from `--slo`, else from the pipeline file."""
-    if spec is not None:
-        from trimtab.spec.load import load_pipeline
+def _slo(slo: str | None, spec: Path | None) -> tuple[float | None, float | None, str | None]:
+    """(bound in seconds, quantile, model's name), as far as `--slo` and the pipeline file say."""
+    bound_s = None if slo is None else _duration("--slo", slo)
+    if spec is None:
+        return bound_s, None, None
+    from trimtab.spec.load import load_pipeline
 
-        pipeline = load_pipeline(spec)
-        bound_s = pipeline.slo.latency_s if slo is None else _duration("--slo", slo)
-        return bound_s, pipeline.slo.quantile, pipeline.name
-    if slo is None:
-        raise LoadError(
-            "it is not known when an answer is in time", wanted="an SLO", next_step="give --slo 400ms, or --spec FILE"
-        )
-    return _duration("--slo", slo), 0.99, None
+    pipeline = load_pipeline(spec)
+    return bound_s or pipeline.slo.latency_s, pipeline.slo.quantile, pipeline.name
 
 
 def _duration(where: str, text: str) -> float:

@@ -12,8 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from trimtab.errors import LoadError
 from trimtab.load.wire import HEAD_LENGTH, Body, ModelMetadata, decode_error, decode_metadata, decode_object
 
-COST_METRIC = "trimtab_core_seconds"
-"""The counter of what the server holds (`trimtab_core_seconds_total` in its text form)."""
+COST_METRIC = "trimtab_core_seconds_total"
+"""The counter of what the server has held."""
+BOUND_METRIC, QUANTILE_METRIC = "trimtab_slo_latency_seconds", "trimtab_slo_quantile_ratio"
+"""The SLO that the server is run by."""
 CHECK_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 2.0
 """Shorter than servers' own idle limits, so that a request never meets a connection that the server is closing."""
@@ -139,18 +141,31 @@ class Client:
 
     async def core_seconds(self) -> float | None:
         """What the server has cost so far; None when it does not say."""
+        return (await self._metrics()).get(COST_METRIC)
+
+    async def slo(self) -> tuple[float, float] | None:
+        """The SLO that the server is run by, as (bound in seconds, quantile); None when it does not say."""
+        metrics = await self._metrics()
+        if BOUND_METRIC not in metrics or QUANTILE_METRIC not in metrics:
+            return None
+        return metrics[BOUND_METRIC], metrics[QUANTILE_METRIC]
+
+    async def _metrics(self) -> dict[str, float]:
+        """The server's metrics by name, summed over labels; empty when it has none."""
         try:
             reply = await self._get("/metrics")
         except LoadError:
-            return None
+            return {}
         if reply.status != 200:
-            return None
+            return {}
+        values: dict[str, float] = {}
         try:
-            families = list(text_string_to_metric_families(reply.data.decode()))
+            for family in text_string_to_metric_families(reply.data.decode()):
+                for sample in family.samples:
+                    values[sample.name] = values.get(sample.name, 0.0) + sample.value
         except ValueError:
-            return None
-        values = [s.value for f in families if f.name == COST_METRIC for s in f.samples if s.name.endswith("_total")]
-        return sum(values) if values else None
+            return {}
+        return values
 
     async def _get(self, path: str) -> Reply:
         try:

@@ -28,10 +28,10 @@ class LoadRequest:
     url: str
     trace: Trace
     data: Dataset
-    slo_s: float
-    """Longest response time that is in time."""
-    slo_quantile: float = 0.99
-    """Share of the requests that shall be in time."""
+    slo_s: float | None = None
+    """Longest response time that is in time; None: as the server says in its metrics."""
+    slo_quantile: float | None = None
+    """Share of the requests that shall be in time; None: as the server says, else 0.99."""
     name: str | None = None
     """What the run stands for in tables and pictures; None: the model's name."""
     model: str | None = None
@@ -71,12 +71,13 @@ async def run_load(
         await client.check_ready()
         model = request.model or await _only_model(client, request.url)
         data = match(request.data, await client.metadata(model), label=request.label, output=request.output)
+        slo_s, slo_quantile = await _slo(client, request)
         run = Run(
             name=request.name or model,
             url=request.url,
             model=model,
-            slo_s=request.slo_s,
-            slo_quantile=request.slo_quantile,
+            slo_s=slo_s,
+            slo_quantile=slo_quantile,
             trace=trace.name,
             arrivals=request.arrivals,
             seed=request.seed,
@@ -93,7 +94,7 @@ async def run_load(
             data,
             times_s=times_s,
             rows=order(len(times_s), data.rows, request.seed),
-            slo_s=request.slo_s,
+            slo_s=slo_s,
             binary=request.binary,
             stop=stop,
             on_progress=on_progress,
@@ -106,6 +107,21 @@ async def run_load(
         )
         run = dataclasses.replace(run, seconds=done_s)
     return measure(run, replayed.records, waited=client.waited, cost=replayed.cost, notes=notes), replayed.records
+
+
+async def _slo(client: Client, request: LoadRequest) -> tuple[float, float]:
+    """(bound in seconds, quantile): as asked for, else as the server says."""
+    if request.slo_s is not None:
+        return request.slo_s, request.slo_quantile or 0.99
+    served = await client.slo()
+    if served is None:
+        raise LoadError(
+            "it is not known when an answer is in time: this server does not say",
+            where=request.url,
+            wanted="an SLO",
+            next_step="give --slo 400ms, or --spec FILE",
+        )
+    return served[0], request.slo_quantile or served[1]
 
 
 async def _only_model(client: Client, url: str) -> str:
