@@ -97,7 +97,7 @@ def demonstrate(out: Path) -> list[LoadResult]:
     console.rule("1 of 3: measure this machine", align="left")
     scenes, profile, trace = out / "test.npz", out / "profile.json", out / "trace.txt"
     run([HERE / "scenes.py", "--split", "test", "--count", SCENES, "--seed", SEED, "-o", scenes], timeout_s=60)
-    run(["-m", "trimtab", "profile", PIPELINE, "--quick", "-o", profile], timeout_s=PROFILE_S)
+    run(["-m", "trimtab", "profile", PIPELINE, "--quick", "--no-resume", "-o", profile], timeout_s=PROFILE_S)
 
     console.rule("2 of 3: serve the same load under three policies", align="left")
     levels = choose_levels(profile)

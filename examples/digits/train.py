@@ -55,7 +55,7 @@ RECIPES = {
     "read-l": Recipe(32_000, 2e-3, "read-m"),
     "locate-s": Recipe(30_000, 4e-3),
     "locate-m": Recipe(30_000, 3e-3),
-    "read-xl": Recipe(32_000, 2e-3, "read-l"),
+    "read-xl": Recipe(25_600, 2e-3, "read-l"),
     "locate-l": Recipe(12_000, 2e-3, "locate-m"),
 }
 
