@@ -2,8 +2,8 @@
 
 Serves the example's `read` task (real models) on the local plant under a steady stream of requests, and switches the
 variant back and forth. Timed, on one clock, from the decision: until it is in force (`apply` returned), and until the
-first *answer* of the new variant (an upper bound on the first batch: it includes waiting and service). The same switch by
-restart, as the published systems do it, is timed by stopping the worker and starting one with the other variant.
+first *answer* of the new variant (an upper bound on the first batch: it includes waiting and service). The same switch
+by restart, as the published systems do it, is timed by stopping the worker and starting one with the other variant.
 
     python benchmarks/switch_time.py [--switches 100] [--rate 60]
 """
@@ -59,12 +59,8 @@ def main() -> None:
 
 async def switches(count: int, rate_rps: float) -> tuple[list[float], list[float], int, int]:
     """Seconds until in force, seconds until the first new answer; requests failed and answered."""
-    pipeline = Pipeline(
-        "read",
-        {"read": Task("read", {v: Variant(v, MODELS / f"{v}.onnx", 0.9) for v in VARIANTS})},
-        Slo(latency_s=1.0),
-    )
-    pipeline = Pipeline("reading", pipeline.tasks, pipeline.slo)
+    task = Task("read", {v: Variant(v, MODELS / f"{v}.onnx", 0.9) for v in VARIANTS})
+    pipeline = Pipeline("reading", {"read": task}, Slo(latency_s=1.0))
     points = tuple(ServicePoint(1, 1, b, 0.005 * b, {0.5: 0.005 * b, 0.99: 0.01 * b}, 1) for b in (1, 4))
     profile = Profile({"read": {v: VariantProfile("read", v, points) for v in VARIANTS}})
     plant = LocalPlant(pipeline, profile, check_interfaces(pipeline), Metrics(pipeline), 1)
