@@ -13,7 +13,7 @@ from trimtab.errors import DeadlineError, FailedError, InvalidInputError, Refuse
 from trimtab.observe.model import Observation, Outcomes
 from trimtab.plan.model import Allocation, Plan, TaskPlan
 from trimtab.profile.model import Profile, ServicePoint, VariantProfile
-from trimtab.runtime import dataplane
+from trimtab.runtime import dataplane, requests
 from trimtab.runtime.dataplane import DataPlane, Server
 from trimtab.runtime.metrics import Metrics
 from trimtab.runtime.replica import BatchResult
@@ -188,7 +188,7 @@ def test_what_is_asked_wrongly_is_refused_before_it_is_offered() -> None:
             (InvalidInputError, r"got \[1, 3\]", InferRequest("sums", {"x": np.ones((1, 3), F32)})),
             (InvalidInputError, r"got \[2\]", InferRequest("sums", {"x": np.ones(2, F32)})),
             (InvalidInputError, "rows", InferRequest("sums", {"x": np.ones((0, 2), F32)})),
-            (InvalidInputError, "rows", InferRequest("sums", {"x": np.ones((dataplane.MAX_ROWS + 1, 2), F32)})),
+            (InvalidInputError, "rows", InferRequest("sums", {"x": np.ones((requests.MAX_ROWS + 1, 2), F32)})),
             (InvalidInputError, "output", InferRequest("sums", {"x": np.ones((1, 2), F32)}, outputs=("y",))),
         ]
         for error, words, request in wrong:

@@ -24,11 +24,9 @@ from trimtab.dispatch.task import Batch
 from trimtab.errors import (
     DeadlineError,
     FailedError,
-    InvalidInputError,
     ModelError,
     RefusedError,
     RequestError,
-    UnknownModelError,
     WorkerError,
 )
 from trimtab.observe.window import ObservationWindow, Outcome, TaskLevel
@@ -36,9 +34,10 @@ from trimtab.plan.model import Plan
 from trimtab.profile.model import Profile
 from trimtab.runtime.metrics import Metrics
 from trimtab.runtime.replica import BatchResult
-from trimtab.runtime.service import InferRequest, InferResponse, ModelInfo, Tensor, TensorInfo
+from trimtab.runtime.requests import Item, PipelineInterface, Request
+from trimtab.runtime.service import InferRequest, InferResponse, ModelInfo, Tensor
 from trimtab.runtime.wiring import Wiring
-from trimtab.spec.model import REQUEST, Pipeline
+from trimtab.spec.model import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -74,35 +73,6 @@ class Server(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class _Request:
-    """A request on its way; `answer` resolves once."""
-
-    model: str
-    enter: frozenset[str]
-    inputs: Mapping[str, Tensor]
-    rows: int
-    arrived_s: float
-    deadline_s: float
-    answer: asyncio.Future[dict[str, Tensor]]
-    done: dict[str, list[dict[str, Tensor] | None]] = field(default_factory=dict)
-    missing: dict[str, int] = field(default_factory=dict)
-    queued: set[_Item] = field(default_factory=set)
-    variants: dict[str, list[str]] = field(default_factory=dict)
-
-
-@dataclass(eq=False, slots=True)
-class _Item:
-    """One row of work for one task."""
-
-    request: _Request
-    task: str
-    index: int
-    inputs: dict[str, Tensor]
-    retries: int = 0
-    queued_s: float = 0.0
-
-
-@dataclass(eq=False, slots=True)
 class _Slots:
     """A replica as the data plane sees it: how many batches it serves at once, and how many it serves now."""
 
@@ -135,17 +105,17 @@ class DataPlane:
         self._metrics = metrics
         self._clock = clock
         self._on_stuck = on_stuck
-        self._dispatch: PipelineDispatcher[_Item] = PipelineDispatcher(pipeline, profile)
+        self._dispatch: PipelineDispatcher[Item] = PipelineDispatcher(pipeline, profile)
         self._slots: dict[str, list[_Slots]] = {name: [] for name in pipeline.tasks}
         self._in_service = dict.fromkeys(pipeline.tasks, 0)
         self._window = ObservationWindow(clock())
         self._plan: Plan | None = None
         self._open = True
-        self._under_way: set[_Request] = set()
+        self._under_way: set[Request] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._batches: set[asyncio.Task[None]] = set()
-        self._models = _model_infos(pipeline, wiring)
+        self._interface = PipelineInterface(pipeline, wiring)
 
     # --- what the plant calls ---------------------------------------------------------------------------------------
 
@@ -224,7 +194,7 @@ class DataPlane:
 
     def models(self) -> tuple[ModelInfo, ...]:
         """The pipeline first, then its tasks."""
-        return tuple(self._models.values())
+        return tuple(self._interface.models.values())
 
     def live(self) -> bool:
         """Whether the process works at all."""
@@ -232,20 +202,20 @@ class DataPlane:
 
     def ready(self, model: str | None = None) -> bool:
         """Whether every task that `model` needs has a ready replica."""
-        tasks = self._enter(model) if model is not None else frozenset(self._pipeline.tasks)
+        tasks = self._interface.enter(model) if model is not None else frozenset(self._pipeline.tasks)
         return self._open and all(any(s.open for s in self._slots[task]) for task in tasks)
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Answer one request; see `InferenceService.infer`."""
         now_s = self._clock()
-        enter = self._enter(request.model)
-        wanted = self._check(request)
+        enter = self._interface.enter(request.model)
+        wanted = self._interface.check(request)
         slo_s = self._pipeline.slo.latency_s
         timeout_s = slo_s if request.timeout_s is None else min(slo_s, request.timeout_s)
         self._window.offered(now_s)
         self._metrics.request_offered()
         loop = asyncio.get_running_loop()
-        state = _Request(
+        state = Request(
             model=request.model,
             enter=enter,
             inputs=request.inputs,
@@ -288,44 +258,7 @@ class DataPlane:
 
     # --- a request's way --------------------------------------------------------------------------------------------
 
-    def _enter(self, model: str) -> frozenset[str]:
-        if model == self._pipeline.name:
-            return frozenset(self._pipeline.tasks)
-        if model in self._pipeline.tasks:
-            return frozenset((model,))
-        raise UnknownModelError(
-            f"no model '{model}'", wanted=f"the pipeline '{self._pipeline.name}' or a task: {', '.join(self._slots)}"
-        )
-
-    def _check(self, request: InferRequest) -> tuple[str, ...]:
-        """Check the request's tensors against the model's; returns the names of the outputs wanted."""
-        info = self._models[request.model]
-        if request.version is not None:
-            raise UnknownModelError(
-                f"version '{request.version}' of '{info.name}' cannot be asked for: the server chooses the variant",
-                next_step="ask without a version; the answer names the variant",
-            )
-        expected = {tensor.name: tensor for tensor in info.inputs}
-        if request.inputs.keys() != expected.keys():
-            raise InvalidInputError(
-                f"inputs of '{info.name}'", got=", ".join(request.inputs) or "none", wanted=", ".join(expected)
-            )
-        rows: int | None = None
-        for name, array in request.inputs.items():
-            _check_tensor(expected[name], array)
-            if rows is not None and array.shape[0] != rows:
-                raise InvalidInputError(f"input '{name}'", got=f"{array.shape[0]} rows", wanted=f"{rows} rows")
-            rows = array.shape[0]
-        if rows is None or not 1 <= rows <= MAX_ROWS:
-            raise InvalidInputError("rows of the request", got=f"{rows}", wanted=f"1 to {MAX_ROWS}")
-        produced = tuple(tensor.name for tensor in info.outputs)
-        wanted = produced if request.outputs is None else request.outputs
-        for name in wanted:
-            if name not in produced:
-                raise InvalidInputError(f"output of '{info.name}'", got=f"'{name}'", wanted=", ".join(produced))
-        return wanted
-
-    def _admit(self, state: _Request) -> None:
+    def _admit(self, state: Request) -> None:
         """Refuse early what cannot be answered in time."""
         if not self._open:
             raise RefusedError("the server is stopping", retry_after_s=1.0, reason="stopping")
@@ -344,30 +277,12 @@ class DataPlane:
                 reason="overload",
             )
 
-    def _spawn(self, state: _Request, task: str) -> None:
+    def _spawn(self, state: Request, task: str) -> None:
         """Queue the items of `task`; the inputs it needs are there."""
-        columns: dict[str, list[Tensor]] = {}
-        for name, source in self._wiring.tasks[task].sources.items():
-            if state.model == task or source.task == REQUEST:
-                tensor = state.inputs[name if state.model == task else source.tensor]
-                columns[name] = [tensor[i] for i in range(state.rows)]
-            else:
-                rows = [_answered(row)[source.tensor] for row in state.done[source.task]]
-                columns[name] = [part for row in rows for part in row] if source.fan_out else rows
-        count = max(len(column) for column in columns.values())
-        if any(len(column) not in (count, state.rows) for column in columns.values()) or count == 0:
-            lengths = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
-            raise FailedError(f"task '{task}': its inputs have different numbers of items ({lengths})")
-        state.done[task] = [None] * count
-        state.missing[task] = count
         dispatcher = self._dispatch.tasks[task]
         now_s = self._clock()
-        for i in range(count):
-            inputs = {
-                name: column[i] if len(column) == count else column[i * len(column) // count]
-                for name, column in columns.items()
-            }
-            item = _Item(state, task, i, inputs, queued_s=now_s)
+        for item in self._interface.split(state, task):
+            item.queued_s = now_s
             state.queued.add(item)
             dispatcher.push(item, state.deadline_s)
         self._pump(task)
@@ -396,7 +311,7 @@ class DataPlane:
                 self._batches.add(serving)
                 serving.add_done_callback(self._batches.discard)
 
-    async def _serve(self, slots: _Slots, batch: Batch[_Item]) -> None:
+    async def _serve(self, slots: _Slots, batch: Batch[Item]) -> None:
         """Run one batch on one replica and hand its answers on."""
         task = slots.replica.task
         started_s = self._clock()
@@ -433,7 +348,7 @@ class DataPlane:
                 slots.idle.set()
             self._pump(task)
 
-    def _checked_outputs(self, task: str, batch: Batch[_Item], outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def _checked_outputs(self, task: str, batch: Batch[Item], outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """A worker's answer must have the declared tensors, one row an item."""
         for tensor in self._wiring.tasks[task].outputs:
             array = outputs.get(tensor.name)
@@ -444,7 +359,7 @@ class DataPlane:
                 )
         return outputs
 
-    def _item_done(self, item: _Item, variant: str, outputs: dict[str, Tensor]) -> None:
+    def _item_done(self, item: Item, variant: str, outputs: dict[str, Tensor]) -> None:
         state = item.request
         if state.answer.done():
             return
@@ -462,25 +377,9 @@ class DataPlane:
             self._finish(state, error)
             return
         if state.enter == state.missing.keys() and not any(state.missing.values()):
-            state.answer.set_result(self._outputs(state))
+            state.answer.set_result(self._interface.gather(state))
 
-    def _outputs(self, state: _Request) -> dict[str, Tensor]:
-        """The answer's tensors: rows stacked; behind a fan-out the items of a row along a second axis."""
-        tensors = self._models[state.model].outputs
-        sources = self._wiring.outputs if state.model == self._pipeline.name else None
-        answer: dict[str, Tensor] = {}
-        for tensor in tensors:
-            task, name = (
-                (sources[tensor.name].task, sources[tensor.name].tensor) if sources else (state.model, tensor.name)
-            )
-            stacked = np.stack([_answered(row)[name] for row in state.done[task]])
-            per_row = len(stacked) // state.rows
-            answer[tensor.name] = (
-                stacked if per_row == 1 else stacked.reshape((state.rows, per_row, *stacked.shape[1:]))
-            )
-        return answer
-
-    def _retry(self, batch: Batch[_Item], why: str) -> None:
+    def _retry(self, batch: Batch[Item], why: str) -> None:
         """Try the items of a lost batch once more, as far as their requests still wait."""
         for item in batch.items:
             if item.request.answer.done():
@@ -495,18 +394,18 @@ class DataPlane:
                 item.request.queued.add(item)
                 self._dispatch.tasks[item.task].push(item, item.request.deadline_s)
 
-    def _fail(self, batch: Batch[_Item], error: RequestError) -> None:
+    def _fail(self, batch: Batch[Item], error: RequestError) -> None:
         for item in batch.items:
             self._finish(item.request, error)
 
-    def _give_up(self, state: _Request, why: str) -> None:
+    def _give_up(self, state: Request, why: str) -> None:
         """Nothing can save the request any more: a refusal before any work, a missed deadline after some."""
         if state.variants:
             self._finish(state, DeadlineError(f"given up: {why}"))
         else:
             self._finish(state, RefusedError(f"overloaded: {why}", retry_after_s=1.0, reason="deadline"))
 
-    def _deadline_passed(self, state: _Request, asked_by_client: bool) -> None:
+    def _deadline_passed(self, state: Request, asked_by_client: bool) -> None:
         """At the deadline: what waits is given up; what is served is answered late, unless the client set the deadline.
 
         Such a client has gone by now.
@@ -514,11 +413,11 @@ class DataPlane:
         if not state.answer.done() and (asked_by_client or state.queued):
             self._give_up(state, "the deadline passed")
 
-    def _finish(self, state: _Request, error: RequestError) -> None:
+    def _finish(self, state: Request, error: RequestError) -> None:
         if not state.answer.done():
             state.answer.set_exception(error)
 
-    def _end(self, state: _Request, outcome: Outcome, reason: str, response_s: float | None) -> None:
+    def _end(self, state: Request, outcome: Outcome, reason: str, response_s: float | None) -> None:
         """The one place where a request ends."""
         for item in state.queued:
             self._dispatch.tasks[item.task].queue.discard(item)
@@ -534,7 +433,7 @@ class DataPlane:
             self._quiet.set()
 
     def _respond(
-        self, request: InferRequest, state: _Request, outputs: Mapping[str, Tensor], wanted: tuple[str, ...]
+        self, request: InferRequest, state: Request, outputs: Mapping[str, Tensor], wanted: tuple[str, ...]
     ) -> InferResponse:
         accuracy = 1.0
         parameters: dict[str, str | float | bool] = {}
@@ -558,44 +457,3 @@ class DataPlane:
 
     def _total_slots(self, task: str) -> int:
         return sum(s.concurrency for s in self._slots[task] if s.open)
-
-
-def _answered(row: dict[str, Tensor] | None) -> dict[str, Tensor]:
-    assert row is not None, "an item is read only when all items of its task are done"
-    return row
-
-
-def _check_tensor(expected: TensorInfo, array: Tensor) -> None:
-    """Dtype, rank and fixed axes of one input."""
-    if array.dtype != expected.dtype:
-        raise InvalidInputError(f"dtype of input '{expected.name}'", got=str(array.dtype), wanted=str(expected.dtype))
-    fits = array.ndim == len(expected.shape) and all(
-        want in (-1, have) for want, have in zip(expected.shape[1:], array.shape[1:], strict=True)
-    )
-    if not fits:
-        raise InvalidInputError(
-            f"shape of input '{expected.name}'", got=str(list(array.shape)), wanted=str([-1, *expected.shape[1:]])
-        )
-
-
-def _model_infos(pipeline: Pipeline, wiring: Wiring) -> dict[str, ModelInfo]:
-    """What can be called, by name: the pipeline first."""
-    infos = {
-        pipeline.name: ModelInfo(
-            name=pipeline.name,
-            versions=(),
-            platform="trimtab_pipeline",
-            inputs=wiring.request,
-            outputs=wiring.answers,
-        )
-    }
-    for task in pipeline.tasks.values():
-        wired = wiring.tasks[task.name]
-        infos[task.name] = ModelInfo(
-            name=task.name,
-            versions=tuple(task.variants),
-            platform="onnxruntime_onnx",
-            inputs=wired.inputs,
-            outputs=wired.outputs,
-        )
-    return infos
