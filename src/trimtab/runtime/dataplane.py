@@ -110,6 +110,7 @@ class DataPlane:
         self._in_service = dict.fromkeys(pipeline.tasks, 0)
         self._window = ObservationWindow(clock())
         self._plan: Plan | None = None
+        self._plan_id = ""
         self._open = True
         self._under_way: set[Request] = set()
         self._quiet = asyncio.Event()
@@ -131,7 +132,7 @@ class DataPlane:
 
     def follow(self, plan: Plan) -> None:
         """Follow a plan's variants and batch sizes from the next batch on."""
-        self._plan = plan
+        self._plan, self._plan_id = plan, plan.id
         self._dispatch.follow(plan)
         for task in self._slots:
             self._pump(task)
@@ -443,8 +444,7 @@ class DataPlane:
                 accuracy *= sum(self._pipeline.tasks[task].variants[v].accuracy for v in used) / len(used)
                 parameters[f"variant.{task}"] = "+".join(dict.fromkeys(used))
         parameters["accuracy"] = accuracy
-        if self._plan is not None:
-            parameters["plan"] = self._plan.id
+        parameters["plan"] = self._plan_id
         self._metrics.answered_with(accuracy)
         version = "+".join(str(v) for k, v in parameters.items() if k.startswith("variant."))
         return InferResponse(
