@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests import models
 
 from trimtab import cli
 
@@ -106,3 +107,24 @@ def test_a_mistake_is_one_message(
     assert "Traceback" not in told
     for word in words:
         assert word in told
+
+
+def test_models_have_to_fit_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    models.affine(tmp_path / "a.onnx", size=4)
+    models.affine(tmp_path / "b.onnx", size=4, name="y", output="z")
+    spec = tmp_path / "pipeline.yaml"
+    spec.write_text(
+        "name: sums\ntasks:\n  a: {variants: {a1: {model: a.onnx, accuracy: 1}}}\n"
+        "  b: {after: [a], variants: {b1: {model: b.onnx, accuracy: 1}}}\nslo: {latency: 1s}\n"
+    )
+    code, told = check(monkeypatch, capsys, spec)
+    assert code == 0
+    assert "x float32 [?, 4]" in told
+    assert "z float32 [?, 4]" in told
+    models.affine(tmp_path / "b.onnx", size=5, name="y", output="z")
+    code, told = check(monkeypatch, capsys, spec)
+    assert code == 2
+    assert "task 'b': input 'y' cannot be fed from 'a.y'" in told
+    assert check(monkeypatch, capsys, spec, "--no-models")[0] == 0

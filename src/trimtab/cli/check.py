@@ -22,16 +22,35 @@ def check(
     profile: Annotated[
         Path | None, typer.Option(help="Profile file to check, if not the one the pipeline file names.")
     ] = None,
-    models: Annotated[bool, typer.Option(help="Whether the model files have to exist.")] = True,
+    models: Annotated[
+        bool, typer.Option(help="Whether the model files have to exist, and to fit together tensor by tensor.")
+    ] = True,
 ) -> None:
-    """Check a pipeline file and its profile, and sum them up."""
+    """Check a pipeline file, its models and its profile, and sum them up."""
     pipeline = load_pipeline(spec, check_files=models)
+    tensors = _tensors(pipeline) if models else None
     measured = load_profile_for(pipeline, profile) if profile or _has_profile(spec) else None
     console = Console(highlight=False)
     console.print(_variants(pipeline, measured))
     console.print()
+    if tensors is not None:
+        console.print(Text.assemble((f"{'takes':<10}", "bold"), tensors[0]), soft_wrap=True)
+        console.print(Text.assemble((f"{'gives':<10}", "bold"), tensors[1]), soft_wrap=True)
     for name, told in _facts(pipeline, measured, spec):
         console.print(Text.assemble((f"{name:<10}", "bold"), told), soft_wrap=True)
+
+
+def _tensors(pipeline: Pipeline) -> tuple[str, str] | None:
+    """What a request brings and what the answer holds, once all models fit together; None where some have no file."""
+    if any(variant.model is None for task in pipeline.tasks.values() for variant in task.variants.values()):
+        return None
+    from trimtab.runtime.wiring import check_interfaces, describe
+
+    wiring = check_interfaces(pipeline)
+    takes, gives = (
+        ", ".join(f"{info.name} {describe(info)}" for info in infos) for infos in (wiring.request, wiring.answers)
+    )
+    return takes, gives
 
 
 def _has_profile(spec: Path) -> bool:

@@ -109,7 +109,7 @@ def _table(result: PlanResult, request: PlanRequest) -> Table:
         title_justify="left",
     )
     for heading in ("task", "variant"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=True)
     for heading in ("accuracy", "replicas", "batch", "busy", "service", "waiting", "at most"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, task in result.plan.tasks.items():

@@ -132,7 +132,8 @@ def _summary(profile: Profile, settings: Settings) -> Table:
     cores, threads = settings.shapes()[0]
     table = Table(title=f"on {cores} core{'s'[: cores > 1]}", box=None, header_style="bold", title_justify="left")
     for heading in ("task", "variant", "batch", "p50", "p99", "items/s", "load", "memory", "at 80 % load"):
-        table.add_column(heading, justify="right" if heading in ("batch", "p50", "p99", "items/s", "load") else "left")
+        right = heading in ("batch", "p50", "p99", "items/s", "load")
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     for task, variants in profile.variants.items():
         for name, measured in variants.items():
             points = [p for p in measured.points if (p.cores, p.threads) == (cores, threads)]
@@ -146,8 +147,7 @@ def _facts(point: ServicePoint, measured: VariantProfile) -> tuple[str, ...]:
     under_load = ""
     if measured.checks:
         check = measured.checks[0]
-        verdict = "p99" if check.sustained else "fell behind, p99"
-        under_load = f"{verdict} {format_duration(check.p99_s)}"
+        under_load = f"p99 {format_duration(check.p99_s)}" if check.sustained else "fell behind"
     return (
         str(point.batch),
         format_duration(point.quantiles_s[0.5]),

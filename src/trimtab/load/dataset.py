@@ -87,7 +87,10 @@ def read_dataset(path: Path) -> Dataset:
         raise TraceError("there is no such data file", where=str(path)) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise TraceError(
-            "the data file cannot be read", where=str(path), got=str(error)[:200], wanted="an .npz file of plain arrays"
+            "the data file cannot be read",
+            where=str(path),
+            got="something else" if "pickle" in str(error) else str(error)[:200],
+            wanted="an .npz file of plain arrays, as numpy.savez writes it",
         ) from error
     if not arrays:
         raise TraceError("the data file holds no arrays", where=str(path))
