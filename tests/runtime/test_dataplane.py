@@ -73,6 +73,16 @@ def a_plan(*, may_use: bool = True, batch: int = 4, size: str = "l") -> Plan:
 Behaviour = Callable[[str, Mapping[str, Tensor]], Awaitable[None]]
 
 
+class Gate:
+    """A behaviour that waits until it is opened."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+
+    async def __call__(self, variant: str, inputs: Mapping[str, Tensor]) -> None:
+        await self.open.wait()
+
+
 class ScriptedReplica:
     """Computes the answer after doing whatever its script says."""
 
@@ -242,16 +252,12 @@ def test_a_short_deadline_gets_the_cheaper_resident_variant() -> None:
 def test_waiting_requests_are_batched() -> None:
     async def story() -> None:
         bench = Bench()
-        gate = asyncio.Event()
-
-        async def wait(*_: object) -> None:
-            await gate.wait()
-
-        add = ScriptedReplica("add", wait)
+        gate = Gate()
+        add = ScriptedReplica("add", gate)
         bench.add(add, ScriptedReplica("double"))
         asking = [asyncio.ensure_future(bench.ask(float(i))) for i in range(7)]
         await until(lambda: bool(add.batches))
-        gate.set()
+        gate.open.set()
         answers = await asyncio.gather(*asking)
         assert [a.outputs["z"][0, 0] for a in answers] == [2.0 * (i + 1) for i in range(7)]
         assert [size for _, size in add.batches][:2] == [1, 4]
@@ -356,21 +362,17 @@ def test_garbage_from_a_worker_fails_its_requests_only() -> None:
 def test_served_too_late_is_late_and_a_clients_own_deadline_is_kept() -> None:
     async def story() -> None:
         bench = Bench(slo_s=0.05)
-        gate = asyncio.Event()
-
-        async def wait(*_: object) -> None:
-            await gate.wait()
-
-        bench.add(ScriptedReplica("add"), ScriptedReplica("double", wait))
+        gate = Gate()
+        bench.add(ScriptedReplica("add"), ScriptedReplica("double", gate))
         patient = asyncio.ensure_future(bench.ask())
         await asyncio.sleep(0.06)
         assert not patient.done()
-        gate.set()
+        gate.open.set()
         await patient
-        gate.clear()
+        gate.open.clear()
         with pytest.raises(DeadlineError):
             await bench.ask(timeout_s=0.045)
-        gate.set()
+        gate.open.set()
         assert bench.outcomes() == Outcomes(late=1, dropped=1)
 
     asyncio.run(story())
@@ -379,19 +381,15 @@ def test_served_too_late_is_late_and_a_clients_own_deadline_is_kept() -> None:
 def test_a_client_that_leaves_frees_its_place() -> None:
     async def story() -> None:
         bench = Bench()
-        gate = asyncio.Event()
-
-        async def wait(*_: object) -> None:
-            await gate.wait()
-
-        add = ScriptedReplica("add", wait)
+        gate = Gate()
+        add = ScriptedReplica("add", gate)
         bench.add(add, ScriptedReplica("double"))
         first, second = asyncio.ensure_future(bench.ask()), asyncio.ensure_future(bench.ask())
         await until(lambda: bool(add.batches))
         second.cancel()
         await asyncio.sleep(0)
         assert bench.plane.levels({}, {})["add"].queued == 0
-        gate.set()
+        gate.open.set()
         await first
         assert bench.outcomes() == Outcomes(in_time=1, dropped=1)
 
@@ -426,12 +424,8 @@ def test_switching_plans_under_load_fails_nothing() -> None:
 def test_a_draining_replica_finishes_what_it_has_and_gets_no_more() -> None:
     async def story() -> None:
         bench = Bench()
-        gate = asyncio.Event()
-
-        async def wait(*_: object) -> None:
-            await gate.wait()
-
-        old, new = ScriptedReplica("add", wait), ScriptedReplica("add")
+        gate = Gate()
+        old, new = ScriptedReplica("add", gate), ScriptedReplica("add")
         bench.add(old, ScriptedReplica("double"))
         first = asyncio.ensure_future(bench.ask())
         await until(lambda: bool(old.batches))
@@ -440,7 +434,7 @@ def test_a_draining_replica_finishes_what_it_has_and_gets_no_more() -> None:
         bench.add(new)
         await bench.ask()
         assert (len(old.batches), len(new.batches), draining.done()) == (1, 1, False)
-        gate.set()
+        gate.open.set()
         await first
         await draining
         assert bench.plane.levels({}, {})["add"].replicas_ready == 1
@@ -451,12 +445,8 @@ def test_a_draining_replica_finishes_what_it_has_and_gets_no_more() -> None:
 def test_closing_answers_what_is_under_way_and_refuses_what_comes() -> None:
     async def story() -> None:
         bench = Bench()
-        gate = asyncio.Event()
-
-        async def wait(*_: object) -> None:
-            await gate.wait()
-
-        add = ScriptedReplica("add", wait)
+        gate = Gate()
+        add = ScriptedReplica("add", gate)
         bench.add(add, ScriptedReplica("double"))
         first = asyncio.ensure_future(bench.ask())
         await until(lambda: bool(add.batches))
@@ -466,7 +456,7 @@ def test_closing_answers_what_is_under_way_and_refuses_what_comes() -> None:
             await bench.ask()
         assert caught.value.reason == "stopping"
         assert not bench.plane.ready()
-        gate.set()
+        gate.open.set()
         assert (await first).outputs["z"].tolist() == [[4.0, 4.0]]
         await closing
         assert bench.outcomes() == Outcomes(in_time=1, refused=1)
@@ -505,5 +495,62 @@ def test_offered_is_the_sum_of_all_outcomes_whatever_happens() -> None:
         for i, answer in enumerate(answers):
             if isinstance(answer, InferResponse):
                 assert answer.outputs["z"][0, 0] == 2 * (i + 1)
+
+    asyncio.run(story())
+
+
+def test_tasks_that_branch_run_side_by_side_and_join_with_their_own_rows() -> None:
+    def tensor(name: str) -> TensorInfo:
+        return TensorInfo(name, F32, (-1, 2))
+
+    def task(name: str, *after: str) -> Task:
+        return Task(name, {"only": Variant("only", Path("m.onnx"), 0.9)}, tuple(Edge(a) for a in after))
+
+    graph = {"a": ("request",), "b": ("a",), "c": ("a",), "d": ("b", "c")}
+    pipeline = Pipeline(
+        "diamond", {t: task(t, *(s for s in before if s != "request")) for t, before in graph.items()}, Slo(5.0)
+    )
+    wiring = Wiring(
+        tasks={
+            t: TaskWiring(
+                t,
+                tuple(tensor(f"from_{s}") for s in before),
+                (tensor("y"),),
+                {f"from_{s}": Source(s, "x" if s == "request" else "y") for s in before},
+            )
+            for t, before in graph.items()
+        },
+        request=(tensor("x"),),
+        outputs={"y": Source("d", "y")},
+        answers=(tensor("y"),),
+    )
+    points = tuple(ServicePoint(1, 1, b, 0.001, {0.5: 0.001, 0.99: 0.001}, 9) for b in (1, 4))
+    profile = Profile({t: {"only": VariantProfile(t, "only", points)} for t in graph})
+    plans = {t: TaskPlan(t, (Allocation("only", 1, 1, 1, 4),), ("only",)) for t in graph}
+
+    class Sum:
+        """`d` gives b's answer less c's; the others add 1, 10, 100."""
+
+        def __init__(self, task: str) -> None:
+            self.id = self.task = task
+
+        async def run(self, variant: str, inputs: Mapping[str, Tensor]) -> BatchResult:
+            await asyncio.sleep({"b": 0.004, "c": 0.001}.get(self.task, 0.0))
+            if self.task == "d":
+                return BatchResult({"y": np.subtract(inputs["from_b"], inputs["from_c"], dtype=np.float32)}, 0.001)
+            step = {"a": 1, "b": 10, "c": 100}[self.task]
+            return BatchResult({"y": np.multiply(next(iter(inputs.values())), step, dtype=np.float32)}, 0.001)
+
+    async def story() -> None:
+        clock = asyncio.get_running_loop().time
+        plane = DataPlane(pipeline, profile, wiring, Metrics(pipeline), clock, lambda _: None)
+        plane.follow(Plan(plans, 1.0))
+        for name in graph:
+            plane.add(name, Sum(name), 1)
+        values = [np.array([[i, i], [-i, 7]], np.float32) for i in range(10)]
+        answers = await asyncio.gather(*(plane.infer(InferRequest("diamond", {"x": x})) for x in values))
+        for x, answer in zip(values, answers, strict=True):
+            assert answer.outputs["y"].tolist() == (-90 * x).tolist()
+            assert answer.version == "only+only+only+only"
 
     asyncio.run(story())

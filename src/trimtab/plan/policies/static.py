@@ -6,6 +6,7 @@ the profile and the limits alone: neither rate nor live measurements change it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from trimtab.plan.policies.base import result
 from trimtab.plan.policies.trimtab import UTILISATION_CAP
 
 
-class _StaticPolicy:
+class _StaticPolicy(ABC):
     """The largest rate within the SLO, by the tail model, with one variant per task."""
 
     name = "static"
@@ -43,8 +44,9 @@ class _StaticPolicy:
             objective=request.pipeline.objective,
         )
 
+    @abstractmethod
     def _pick(self, request: PlanRequest, task: str, rules: Rules) -> str:
-        raise NotImplementedError
+        """The variant that `task` always uses."""
 
 
 class CheapestPolicy(_StaticPolicy):
