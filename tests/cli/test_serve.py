@@ -153,9 +153,9 @@ def test_a_worker_killed_under_load_is_replaced_and_every_request_is_told(spec: 
         asking = [pool.submit(served.ask, 1.0) for _ in range(100)]
         served.workers()[0].send_signal(signal.SIGKILL)
         answers = [future.result() for future in asking]
-        assert {status for status, _ in answers} <= {200, 503}
+        assert {status for status, _ in answers} <= {200, 503, 504}
         for status, body in answers:
-            assert ("error" in body) == (status == 503)
+            assert ("error" in body) == (status != 200)
         end_s = time.monotonic() + WITHIN_S
         while served.ask()[0] != 200:
             assert time.monotonic() < end_s, "the worker was not replaced"

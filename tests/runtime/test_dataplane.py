@@ -22,7 +22,8 @@ from trimtab.runtime.wiring import Source, TaskWiring, Wiring
 from trimtab.spec.model import Edge, Pipeline, Slo, Task, Variant
 
 F32 = np.dtype(np.float32)
-SERVICE_S = {"add-l": 0.010, "add-s": 0.002, "double-l": 0.020, "double-s": 0.002}
+SERVICE_S = {"add-l": 0.3, "add-s": 0.06, "double-l": 0.6, "double-s": 0.06}
+"""What the dispatcher counts on. The scripted replicas are much quicker, so that a busy machine upsets no deadline."""
 ACCURACY = {"add-l": 0.9, "add-s": 0.8, "double-l": 0.9, "double-s": 0.5}
 
 
@@ -231,7 +232,7 @@ def test_what_cannot_be_answered_in_time_is_refused_before_any_work() -> None:
         add = ScriptedReplica("add")
         bench.add(add, ScriptedReplica("double"))
         with pytest.raises(RefusedError) as caught:
-            await bench.ask(timeout_s=0.003)  # the fastest way takes 4 ms
+            await bench.ask(timeout_s=0.1)  # the fastest way takes 120 ms
         assert (caught.value.reason, add.batches) == ("overload", [])
         assert bench.outcomes() == Outcomes(refused=1)
 
@@ -242,7 +243,7 @@ def test_a_short_deadline_gets_the_cheaper_resident_variant() -> None:
     async def story() -> None:
         bench = Bench()
         bench.add(ScriptedReplica("add"), ScriptedReplica("double"))
-        answer = await bench.ask(timeout_s=0.018)  # less than the 20 ms that double-l takes alone
+        answer = await bench.ask(timeout_s=0.55)  # less than the 600 ms that double-l takes alone
         assert answer.parameters["variant.double"] == "double-s"
         assert answer.parameters["accuracy"] == pytest.approx(ACCURACY[str(answer.parameters["variant.add"])] * 0.5)
 
@@ -302,7 +303,7 @@ def test_a_request_whose_workers_die_twice_fails_with_the_reason() -> None:
 
 def test_a_request_left_without_any_worker_is_told_at_its_deadline() -> None:
     async def story() -> None:
-        bench = Bench(slo_s=0.1)
+        bench = Bench(slo_s=0.5)
 
         async def die(*_: object) -> None:
             bench.plane.remove(replica)
@@ -322,7 +323,8 @@ def test_a_request_left_without_any_worker_is_told_at_its_deadline() -> None:
 def test_a_worker_that_stops_answering_is_reported_and_its_batch_tried_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dataplane, "STUCK_AFTER_S", 0.01)
+    monkeypatch.setattr(dataplane, "STUCK_AFTER_S", 0.2)
+    monkeypatch.setattr(dataplane, "STUCK_TIMES", 0.0)
 
     async def story() -> None:
         bench = Bench()
@@ -361,17 +363,17 @@ def test_garbage_from_a_worker_fails_its_requests_only() -> None:
 
 def test_served_too_late_is_late_and_a_clients_own_deadline_is_kept() -> None:
     async def story() -> None:
-        bench = Bench(slo_s=0.05)
+        bench = Bench(slo_s=0.5)
         gate = Gate()
         bench.add(ScriptedReplica("add"), ScriptedReplica("double", gate))
         patient = asyncio.ensure_future(bench.ask())
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.6)
         assert not patient.done()
         gate.open.set()
         await patient
         gate.open.clear()
         with pytest.raises(DeadlineError):
-            await bench.ask(timeout_s=0.045)
+            await bench.ask(timeout_s=0.4)
         gate.open.set()
         assert bench.outcomes() == Outcomes(late=1, dropped=1)
 
@@ -466,7 +468,7 @@ def test_closing_answers_what_is_under_way_and_refuses_what_comes() -> None:
 
 def test_offered_is_the_sum_of_all_outcomes_whatever_happens() -> None:
     async def story() -> None:
-        bench = Bench(slo_s=0.03)
+        bench = Bench(slo_s=0.5)
         rng = np.random.Generator(np.random.PCG64(5))
 
         async def trouble(*_: object) -> None:

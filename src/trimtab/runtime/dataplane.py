@@ -43,8 +43,8 @@ log = logging.getLogger(__name__)
 
 MAX_ROWS = 1024
 """Rows of one request; more would let one client own the queue."""
-STUCK_AFTER_S = 5.0
-"""A batch that takes longer than this, and than 20 times what was expected, is given up and its worker replaced."""
+STUCK_AFTER_S, STUCK_TIMES = 5.0, 20.0
+"""A batch that takes longer than this, and than so many times what was expected, is given up, its worker replaced."""
 RETRIES = 1
 """Times an item is tried again when the worker that had it was lost."""
 
@@ -319,7 +319,7 @@ class DataPlane:
         names = batch.items[0].inputs
         try:
             inputs = {name: np.stack([item.inputs[name] for item in batch.items]) for name in names}
-            limit_s = max(STUCK_AFTER_S, 20 * batch.expected_s)
+            limit_s = max(STUCK_AFTER_S, STUCK_TIMES * batch.expected_s)
             result = await asyncio.wait_for(slots.replica.run(batch.variant, inputs), limit_s)
             outputs = self._checked_outputs(task, batch, result.outputs)
         except TimeoutError:
