@@ -556,3 +556,17 @@ def test_tasks_that_branch_run_side_by_side_and_join_with_their_own_rows() -> No
             assert answer.version == "only+only+only+only"
 
     asyncio.run(story())
+
+
+def test_a_little_time_is_kept_for_the_answers_way_out() -> None:
+    async def story() -> None:
+        bench = Bench()
+        bench.add(ScriptedReplica("add"), ScriptedReplica("double"))
+        least_s = 0.12  # the fastest way
+        with pytest.raises(RefusedError, match="overloaded"):
+            await bench.ask(timeout_s=least_s * 1.02)
+        held = asyncio.ensure_future(bench.ask(timeout_s=least_s * 1.5))
+        assert (await held).parameters["variant.add"] == "add-s"
+        assert bench.outcomes() == Outcomes(in_time=1, refused=1)
+
+    asyncio.run(story())

@@ -19,6 +19,10 @@ Ints = NDArray[np.int64]
 PRESSURE = 0.35
 """Share of a task's part of the SLO that the backlog left behind may take at a variant before a cheaper one is used."""
 
+ANSWER_SHARE = 0.05
+"""Share of a request's time kept free for its answer's way out: the dispatcher works towards that much less. Under
+overload all that is served finishes just before its deadline; without a margin much of it would reach clients late."""
+
 
 def fitting_batch(slack_s: float, service_s: Floats, ratio: float, most: int) -> int:
     """Largest batch of at most `most` whose service ends within `slack_s`; 0 when not even one item fits.

@@ -19,6 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
+from trimtab.dispatch import kernels
 from trimtab.dispatch.pipeline import PipelineDispatcher
 from trimtab.dispatch.task import Batch
 from trimtab.errors import (
@@ -222,7 +223,8 @@ class DataPlane:
             inputs=request.inputs,
             rows=next(iter(request.inputs.values())).shape[0],
             arrived_s=now_s,
-            deadline_s=now_s + timeout_s,
+            due_s=now_s + timeout_s,
+            deadline_s=now_s + (1.0 - kernels.ANSWER_SHARE) * timeout_s,
             answer=loop.create_future(),
         )
         self._under_way.add(state)
@@ -240,7 +242,7 @@ class DataPlane:
             finally:
                 timer.cancel()
             response_s = self._clock() - now_s
-            outcome = "in_time" if now_s + response_s <= state.deadline_s else "late"
+            outcome = "in_time" if now_s + response_s <= state.due_s else "late"
             return self._respond(request, state, outputs, wanted)
         except RefusedError as error:
             outcome, reason = ("dropped" if state.variants else "refused"), error.reason
@@ -273,7 +275,7 @@ class DataPlane:
         if state.arrived_s + least_s > state.deadline_s:
             raise RefusedError(
                 f"overloaded: the answer would take at least {least_s:.3f} s, "
-                f"the request has {state.deadline_s - state.arrived_s:.3f} s",
+                f"the request has {state.due_s - state.arrived_s:.3f} s",
                 retry_after_s=max(least_s, 1.0),
                 reason="overload",
             )
@@ -387,7 +389,7 @@ class DataPlane:
                 continue
             if item.retries >= RETRIES:
                 self._finish(item.request, FailedError(f"{why}, twice"))
-            elif not any(s.open for s in self._slots[item.task]) and item.request.deadline_s <= self._clock():
+            elif not any(s.open for s in self._slots[item.task]) and item.request.due_s <= self._clock():
                 self._give_up(item.request, why)
             else:
                 item.retries += 1

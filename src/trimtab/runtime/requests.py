@@ -31,7 +31,10 @@ class Request:
     inputs: Mapping[str, Tensor]
     rows: int
     arrived_s: float
+    due_s: float
+    """When it is late."""
     deadline_s: float
+    """What the dispatcher works towards: a little before it is due, to leave time for the answer's way out."""
     answer: asyncio.Future[dict[str, Tensor]]
     done: dict[str, list[dict[str, Tensor] | None]] = field(default_factory=dict)
     """Task → output rows by item; None while an item is under way."""
