@@ -107,9 +107,11 @@ def _table(result: PlanResult, request: PlanRequest) -> Table:
         box=None,
         header_style="bold",
         title_justify="left",
+        collapse_padding=True,
+        pad_edge=False,
     )
     for heading in ("task", "variant"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, overflow="fold")
     for heading in ("accuracy", "replicas", "batch", "busy", "service", "waiting", "at most"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, task in result.plan.tasks.items():

@@ -128,9 +128,12 @@ def _announce(console: Console, agenda: Agenda, settings: Settings, target: Path
 
 
 def _summary(profile: Profile, settings: Settings) -> Table:
-    """One line a variant, on the smallest shape."""
+    """One line a variant, on the smallest shape; narrow enough for a terminal of 80 columns."""
     cores, threads = settings.shapes()[0]
-    table = Table(title=f"on {cores} core{'s'[: cores > 1]}", box=None, header_style="bold", title_justify="left")
+    title = f"on {cores} core{'s'[: cores > 1]}"
+    table = Table(
+        title=title, box=None, header_style="bold", title_justify="left", collapse_padding=True, pad_edge=False
+    )
     for heading in ("task", "variant", "batch", "p50", "p99", "items/s", "load", "memory", "at 80 % load"):
         right = heading in ("batch", "p50", "p99", "items/s", "load")
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
