@@ -19,7 +19,7 @@ class Outcomes:
     refused: int = 0
     """Turned away before any compute was spent on them."""
     dropped: int = 0
-    """Given up after some task had worked on them."""
+    """Given up after some task had worked on them, or left by their client."""
     failed: int = 0
 
     @property

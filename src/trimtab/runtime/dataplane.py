@@ -244,10 +244,7 @@ class DataPlane:
             response_s = self._clock() - now_s
             outcome = "in_time" if now_s + response_s <= state.due_s else "late"
             return self._respond(request, state, outputs, wanted)
-        except RefusedError as error:
-            outcome, reason = ("dropped" if state.variants else "refused"), error.reason
-            raise
-        except DeadlineError as error:
+        except (RefusedError, DeadlineError) as error:
             outcome, reason = ("dropped" if state.variants else "refused"), error.reason
             raise
         except asyncio.CancelledError:
