@@ -39,7 +39,7 @@ bench: setup     ## benchmarks: ratios measured in one run
 
 lock:            ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra report --extra examples --group dev pyproject.toml -o requirements.lock
+	  --extra fast --extra report --extra examples --group dev pyproject.toml -o requirements.lock
 
 train: setup     ## train the example's models anew (PyTorch, about an hour)
 	$(BIN)/python -m pip install --quiet --editable '.[train]'

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from trimtab.errors import ProfileError
 from trimtab.profile.file import format_profile, load_profile, load_profile_for, parse_profile, save_profile
-from trimtab.profile.model import QUANTILES, CapacityCheck, Profile, Provenance, ServicePoint, VariantProfile
+from trimtab.profile.model import (
+    QUANTILES,
+    CapacityCheck,
+    CapacityPoint,
+    Profile,
+    Provenance,
+    ServicePoint,
+    VariantProfile,
+)
 from trimtab.profile.schema import schema_json
 from trimtab.spec.load import load_pipeline, parse_pipeline
 
@@ -57,6 +65,13 @@ FULL: dict[str, Any] = {
                 ],
             },
             "read-m": {"points": {"1": "4ms", "8": "20ms"}},
+            "read-l": {
+                "load_time_s": 0.4,
+                "capacity": [
+                    {"cores": 4, "rate_rps": 33.5, "latency_s": 0.11},
+                    {"cores": 1, "rate_rps": 8, "latency_s": 0.125},
+                ],
+            },
         }
     },
 }
@@ -111,6 +126,21 @@ def test_the_short_form_is_one_core_with_means_only() -> None:
     )
 
 
+def test_a_capacity_table_does_without_points() -> None:
+    assert parse_profile(json.dumps(FULL)).variants["read"]["read-l"] == VariantProfile(
+        "read", "read-l", (), 0.4, capacity=(CapacityPoint(1, 8.0, 0.125), CapacityPoint(4, 33.5, 0.11))
+    )
+
+
+def test_points_and_a_capacity_table_may_stand_side_by_side() -> None:
+    text = change(*S, "capacity", to=[{"cores": 8, "rate_rps": 100, "latency_s": 0.1}])
+    measured = parse_profile(text).variants["read"]["read-s"]
+    assert len(measured.points) == 2
+    assert measured.capacity == (CapacityPoint(8, 100.0, 0.1),)
+
+
+L = ("tasks", "read", "read-l")
+ROW = (*L, "capacity", 0)
 WRONG: list[tuple[str, str, list[str]]] = [
     (change("trimtab_profile", remove=True), "trimtab_profile", ["required, but absent", "wanted 1"]),
     (change("trimtab_profile", to=2), "trimtab_profile", ["got 2", "wanted 1, the version"]),
@@ -118,7 +148,17 @@ WRONG: list[tuple[str, str, list[str]]] = [
     (change("tasks", to=[]), "tasks", ["wrong type", "tasks by name"]),
     (change(*S, to=3), "tasks.read.read-s", ["wrong type", "got 3"]),
     (change(*S, "point", to=[]), "tasks.read.read-s.point", ["unknown field", "did you mean 'points'?"]),
-    (change(*S, "points", remove=True), "tasks.read.read-s.points", ["required, but absent", "{1: 4ms, 8: 20ms}"]),
+    (change(*S, "points", remove=True), "tasks.read.read-s", ["nothing is measured", "points, a capacity table, or"]),
+    (change(*S, to={}), "tasks.read.read-s", ["nothing is measured", "points, a capacity table, or both"]),
+    (change(*S, "points", to=3), "tasks.read.read-s.points", ["wrong type", "got 3", "{1: 4ms, 8: 20ms}"]),
+    (change(*L, "capacity", to=[]), "tasks.read.read-l.capacity", ["empty", "[{cores: 2, rate_rps: 30"]),
+    (change(*L, "capacity", to={"1": 20}), "tasks.read.read-l.capacity", ["wrong type", "got a mapping", "[{cores"]),
+    (change(*ROW, "cores", to=0.5), "tasks.read.read-l.capacity[0].cores", ["wrong type", "whole number"]),
+    (change(*ROW, "cores", remove=True), "tasks.read.read-l.capacity[0].cores", ["required, but absent"]),
+    (change(*ROW, "rate_rps", to=0), "tasks.read.read-l.capacity[0].rate_rps", ["out of range", "per second above 0"]),
+    (change(*ROW, "latency_s", to="110ms"), "tasks.read.read-l.capacity[0].latency_s", ["wrong type", "seconds above"]),
+    (change(*ROW, "latency", to=1), "tasks.read.read-l.capacity[0].latency", ["unknown", "did you mean 'latency_s'?"]),
+    (change(*ROW, "cores", to=1), "tasks.read.read-l.capacity[1]", ["given twice", "cores 1", "each number of cores"]),
     (change(*S, "points", to=[]), "tasks.read.read-s.points", ["empty"]),
     (change(*S, "points", to={}), "tasks.read.read-s.points", ["empty"]),
     (change(*S, "points", to={"1": 4}), "tasks.read.read-s.points.1", ["a number without a unit", "got 4"]),
@@ -207,7 +247,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 @st.composite
 def points(draw: st.DrawFn) -> tuple[ServicePoint, ...]:
     shapes = st.tuples(st.integers(1, 4), st.sampled_from([1, 2, 3]), st.integers(1, 64))
-    made = []
+    made: list[ServicePoint] = []
     for threads, slots, batch in sorted(draw(st.sets(shapes, min_size=1, max_size=5))):
         kept = draw(st.sampled_from([(), (0.5,), QUANTILES, (0.001, 0.5, 0.9999)]))
         times = sorted(draw(st.lists(SIX_DIGITS, min_size=len(kept), max_size=len(kept))))
@@ -216,6 +256,14 @@ def points(draw: st.DrawFn) -> tuple[ServicePoint, ...]:
             ServicePoint(threads * slots, threads, batch, draw(SIX_DIGITS), quantiles_s, draw(st.integers(0, 99)))
         )
     return tuple(sorted(made, key=lambda p: (p.cores, p.threads, p.batch)))
+
+
+@st.composite
+def measurements(draw: st.DrawFn) -> tuple[tuple[ServicePoint, ...], tuple[CapacityPoint, ...]]:
+    """Points, a capacity table, or both."""
+    cores = draw(st.sets(st.integers(1, 64), max_size=4))
+    rows = tuple(CapacityPoint(n, draw(SIX_DIGITS), draw(SIX_DIGITS)) for n in sorted(cores))
+    return draw(points() if not rows else st.just(()) | points()), rows
 
 
 CHECKS = st.builds(
@@ -245,21 +293,21 @@ PROVENANCES = st.builds(
 
 @st.composite
 def profiles(draw: st.DrawFn) -> Profile:
-    variants = {
-        task: {
-            name: VariantProfile(
+    variants: dict[str, dict[str, VariantProfile]] = {}
+    for task in draw(st.lists(NAMES, min_size=1, max_size=3, unique=True)):
+        variants[task] = {}
+        for name in draw(st.lists(NAMES, min_size=1, max_size=3, unique=True)):
+            measured, rows = draw(measurements())
+            variants[task][name] = VariantProfile(
                 task,
                 name,
-                draw(points()),
+                measured,
                 draw(st.none() | SIX_DIGITS),
                 draw(st.none() | st.integers(0, 10**12)),
                 draw(st.none() | st.from_regex(r"[0-9a-f]{64}", fullmatch=True)),
                 tuple(draw(st.lists(CHECKS, max_size=2))),
+                rows,
             )
-            for name in draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
-        }
-        for task in draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
-    }
     return Profile(variants, draw(st.none() | PROVENANCES))
 
 
@@ -281,6 +329,14 @@ def test_six_digits_are_written_and_points_are_put_in_order() -> None:
         ServicePoint(1, 1, 2, 0.666667, {0.5: 0.333333}, 9),
     )
     assert format_profile(read) == text
+
+
+def test_a_capacity_table_is_written_in_order_a_row_a_line() -> None:
+    rows = (CapacityPoint(2, 2 / 3, 0.5), CapacityPoint(1, 0.4, 1 / 3))
+    text = format_profile(Profile({"t": {"v": VariantProfile("t", "v", (), capacity=rows)}}))
+    low = '          {"cores": 1, "rate_rps": 0.4, "latency_s": 0.333333},\n'
+    assert f'{low}          {{"cores": 2, "rate_rps": 0.666667, "latency_s": 0.5}}\n' in text
+    assert '"points"' not in text
 
 
 def test_one_more_point_is_one_more_line() -> None:
@@ -335,7 +391,7 @@ def test_where_nothing_can_be_written(tmp_path: Path, name: str) -> None:
 
 PIPELINE = """\
 name: digits
-tasks: {read: {variants: {read-s: {accuracy: 0.7}, read-m: {accuracy: 0.9}}}}
+tasks: {read: {variants: {read-s: {accuracy: 0.7}, read-m: {accuracy: 0.9}, read-l: {accuracy: 1}}}}
 slo: {latency: 400ms}
 """
 
@@ -366,13 +422,40 @@ def test_the_pipeline_file_or_the_caller_may_name_another_profile(tmp_path: Path
 def test_a_profile_may_stand_in_the_pipeline_file(tmp_path: Path) -> None:
     path = tmp_path / "pipeline.yaml"
     inline = "profile:\n  tasks:\n    read:\n      read-s: {points: {1: 4ms}}\n      read-m: {points: {1: 9ms, 2: 1}}\n"
+    inline += "      read-l: {capacity: [{cores: 4, rate_rps: 60, latency_s: 0.1}]}\n"
     path.write_text(PIPELINE + inline)
     pipeline = load_pipeline(path)
     with pytest.raises(ProfileError) as caught:
         load_profile_for(pipeline)
     assert caught.value.where == f"{path}:8: profile.tasks.read.read-m.points.2"
     path.write_text(PIPELINE + inline.replace("2: 1}", "2: 1s}"))
-    assert load_profile_for(pipeline).variants["read"]["read-m"].service_time(2, 1, 1).seconds == 1.0
+    profile = load_profile_for(pipeline)
+    assert profile.variants["read"]["read-m"].service_time(2, 1, 1).seconds == 1.0
+    assert profile.variants["read"]["read-l"].capacity == (CapacityPoint(4, 60.0, 0.1),)
+
+
+def test_overrides_reach_the_profile_of_a_pipeline(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(PIPELINE + f"profile: {json.dumps(FULL)}\n")
+    changed = ["profile.tasks.read.read-m.load_time_s=7", "profile.tasks.read.read-m.points={1: 3ms}"]
+    pipeline = load_pipeline(path, overrides=changed)
+    measured = load_profile_for(pipeline, overrides=changed).variants["read"]["read-m"]
+    assert measured == VariantProfile("read", "read-m", (ServicePoint(1, 1, 1, 0.003, {}, 0),), 7.0)
+
+    with pytest.raises(ProfileError) as caught:
+        load_profile_for(pipeline, overrides=["profile.tasks.read.read-l.capacity=[{cores: 1, rate_rps: 0}]"])
+    shown = "--set profile.tasks.read.read-l.capacity=[{cores: 1, rate_rps: 0}]: profile.tasks.read.read-l.capacity[0]"
+    assert f"{shown}.rate_rps: out of range: got 0" in str(caught.value)
+    assert f"{shown}.latency_s: required, but absent" in str(caught.value)
+
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(FULL))
+    assert load_profile_for(pipeline, overrides=[f"profile={other}"]) == parse_profile(json.dumps(FULL))
+    assert load_profile_for(pipeline, other, ["slo.latency=1s"]) == parse_profile(json.dumps(FULL))
+    with pytest.raises(ProfileError) as caught:
+        load_profile_for(pipeline, other, changed)
+    assert str(caught.value).startswith(f"--set {changed[0]}: ")
+    assert str(other) in str(caught.value)
 
 
 def test_a_pipeline_made_in_code_has_no_profile_beside_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -15,13 +16,26 @@ from hypothesis import strategies as st
 from trimtab.errors import ModelError, SpecError, TrimtabError
 from trimtab.spec.document import Document
 from trimtab.spec.load import load_pipeline, parse_pipeline, profile_entry
-from trimtab.spec.model import Budget, Edge, Objective, Pipeline, Prices, Slo, Task, Variant
+from trimtab.spec.model import (
+    AccuracyModel,
+    Budget,
+    Edge,
+    Instance,
+    Objective,
+    Pipeline,
+    Planning,
+    Prices,
+    Serverless,
+    Slo,
+    Task,
+    Variant,
+)
 
 FULL = """\
 name: digits
 tasks:
   read:
-    after: {locate: {fan_out: 1.5}}
+    after: {locate: {fan_out: 1.5, fan_out_by: {locate-s: 1.25}}}
     inputs: {crop: locate.crop, scene: request.scene}
     variants:
       read-s: {model: models/read-s.onnx, accuracy: 0.74}
@@ -30,9 +44,21 @@ tasks:
     variants:
       locate-s: {model: models/locate-s.onnx, accuracy: 0.91, measured_on: "test split"}
 slo: {latency: 400ms, quantile: 0.95}
-budget: {cores: 2, memory: 4GiB, replicas_per_task: 7}
-objective: {kind: weighted, alpha: 2, beta: 0.05, delta: 1e-6}
-prices: {core_hour: 0.04, currency: EUR}
+budget: {cores: 2, memory: 4GiB, replicas_per_task: 7, replicas: 9, cost_per_hour: 1.5}
+objective: {kind: weighted, alpha: 2, beta: 0.05, gamma: 0.01, delta: 1e-6, cost: money}
+prices:
+  currency: EUR
+  instances:
+    small: {cores: 4, memory: 8GiB, per_hour: 0.18}
+    large: {cores: 16, per_second: 0.0002}
+  serverless: {core_second: 0.00003, request: 0.0000002, cores: 4, memory: 6GiB}
+accuracy:
+  kind: measured
+  table:
+    - {variants: {read: read-s, locate: locate-s}, accuracy: 0.7}
+    - {variants: {locate: locate-s, read: read-m}, accuracy: 0.8}
+planning: {mix: 2, share_steps: 20, cores: {read: 2}, max_batch: 16, latency: paper}
+policies: {ipa: {replicas: {read: 2}, sets: [[1, 2], [a]]}, "mine:Policy": {}}
 profile: measured/profile.json
 """
 
@@ -71,14 +97,24 @@ def test_every_field_arrives() -> None:
                     "read-s": Variant("read-s", models / "read-s.onnx", 0.74),
                     "read-m": Variant("read-m", models / "read-m.onnx", 1.0),
                 },
-                (Edge("locate", 1.5),),
+                (Edge("locate", 1.5, {"locate-s": 1.25}),),
                 {"crop": "locate.crop", "scene": "request.scene"},
             ),
         },
         slo=Slo(0.4, 0.95),
-        budget=Budget(2.0, 4 << 30, 7),
-        objective=Objective("weighted", 2.0, 0.05, 1e-6),
-        prices=Prices(0.04, "EUR"),
+        budget=Budget(2.0, 4 << 30, 7, 9, 1.5),
+        objective=Objective("weighted", 2.0, 0.05, 0.01, 1e-6, cost="money"),
+        prices=Prices(
+            currency="EUR",
+            instances={
+                "small": Instance("small", 4, 0.18 / 3600, 8 << 30),
+                "large": Instance("large", 16, 0.0002),
+            },
+            serverless=Serverless(0.00003, 0.0000002, 4, 6 << 30),
+        ),
+        accuracy=AccuracyModel("measured", {("locate-s", "read-s"): 0.7, ("locate-s", "read-m"): 0.8}),
+        planning=Planning(2, 20, {"read": 2}, 16, "paper"),
+        policies={"ipa": {"replicas": {"read": 2}, "sets": ((1, 2), ("a",))}, "mine:Policy": {}},
         source=Path("/srv/digits/pipeline.yaml"),
     )
     assert list(pipeline.tasks) == ["locate", "read"]
@@ -91,7 +127,8 @@ def test_defaults() -> None:
     assert pipeline == Pipeline("one", {"t": Task("t", {"v": Variant("v", None, 0.5)})}, Slo(1.0, 0.99))
     assert pipeline.budget == Budget(None, None, 100)
     assert pipeline.objective.kind == "accurate-under-budget"
-    assert pipeline.prices.core_hour is None
+    assert not pipeline.prices.known
+    assert pipeline.accuracy.kind == "product"
     assert pipeline.source is None
 
 
@@ -100,6 +137,27 @@ def test_an_objective_may_be_its_kind_alone(kind: Any) -> None:
     for to in (kind, {"kind": kind}):
         pipeline = parse_pipeline(change("objective", to=to), check_files=False)
         assert pipeline.objective == Objective(kind)
+
+
+def test_the_cheapest_has_a_floor() -> None:
+    text = change("objective", to={"kind": "cheapest", "accuracy_floor": 0.8})
+    assert parse_pipeline(text, check_files=False).objective == Objective("cheapest", accuracy_floor=0.8)
+
+
+@pytest.mark.parametrize("kind", ["product", "rank-sum"])
+def test_an_accuracy_may_be_its_kind_alone(kind: Any) -> None:
+    for to in (kind, {"kind": kind}):
+        assert parse_pipeline(change("accuracy", to=to), check_files=False).accuracy == AccuracyModel(kind)
+
+
+def test_a_floor_is_a_sum_where_accuracies_are_summed() -> None:
+    content = yaml.safe_load(FULL) | {"accuracy": "rank-sum", "objective": {"kind": "cheapest", "accuracy_floor": 1.5}}
+    assert parse_pipeline(yaml.safe_dump(content), check_files=False).objective.accuracy_floor == 1.5
+
+
+@pytest.mark.parametrize("prices", [{"core_hour": 0}, {"serverless": {"core_second": 0}}])
+def test_any_price_will_do_for_money(prices: Any) -> None:
+    assert parse_pipeline(change("prices", to=prices), check_files=False).prices.known
 
 
 def test_after_as_a_list() -> None:
@@ -134,6 +192,16 @@ WRONG: list[tuple[str, str, list[str]]] = [
     (change("tasks", "read", "after", to=["locate"] * 2), "tasks.read.after[1]", ["named twice", "got 'locate'"]),
     (change("tasks", "read", "after", "locate", "fan_out", to=0), "tasks.read.after.locate.fan_out", ["above 0"]),
     (change("tasks", "read", "after", "locate", "fan_out", to=math.inf), "tasks.read.after.locate.fan_out", ["finite"]),
+    (
+        change("tasks", "read", "after", "locate", "fan_out_by", "locate-x", to=2),
+        "tasks.read.after.locate.fan_out_by.locate-x",
+        ["no such variant of task 'locate'", "got 'locate-x'", "wanted locate-s", "did you mean 'locate-s'?"],
+    ),
+    (
+        change("tasks", "read", "after", "locate", "fan_out_by", "locate-s", to=0),
+        "tasks.read.after.locate.fan_out_by.locate-s",
+        ["out of range", "above 0"],
+    ),
     (change("tasks", "read", "after", "locate", "fanout", to=2), "tasks.read.after.locate.fanout", ["mean 'fan_out'?"]),
     (change("tasks", "read", "inputs", "crop", to="crop"), "tasks.read.inputs.crop", ["wanted request.<tensor>"]),
     (change("tasks", "read", "inputs", "crop", to=3), "tasks.read.inputs.crop", ["got 3", "<task>.<output>"]),
@@ -166,13 +234,81 @@ WRONG: list[tuple[str, str, list[str]]] = [
     (change("budget", "memory", to="4Gib"), "budget.memory", ["got '4Gib'", "such as 512MiB"]),
     (change("budget", "replicas_per_task", to=0), "budget.replicas_per_task", ["out of range", "at least 1"]),
     (change("budget", "replicas_per_task", to=1.5), "budget.replicas_per_task", ["got 1.5", "whole number"]),
+    (change("budget", "replicas", to=0), "budget.replicas", ["out of range", "at least 1"]),
+    (change("budget", "cost_per_hour", to=0), "budget.cost_per_hour", ["out of range", "money above 0"]),
+    (change("prices", to={"currency": "EUR"}), "budget.cost_per_hour", ["needs prices", "got 1.5", "core_hour: 0.04"]),
+    (change("prices", remove=True), "objective.cost", ["needs prices", "got 'money'", "count cores"]),
     (change("objective", to="weigthed"), "objective", ["got 'weigthed'", "did you mean 'weighted'?"]),
     (change("objective", to=3), "objective", ["got 3", "accurate-under-budget"]),
-    (change("objective", "kind", to="x"), "objective.kind", ["got 'x'", "accurate-under-budget, weighted"]),
+    (change("objective", "kind", to="x"), "objective.kind", ["got 'x'", "accurate-under-budget, cheapest"]),
     (change("objective", "kind", to="accurate-under-budget"), "objective.alpha", ["has no weights", "got 2"]),
+    (change("objective", "kind", to="accurate-under-budget"), "objective.gamma", ["has no weights", "got 0.01"]),
     (change("objective", "beta", to=-1), "objective.beta", ["out of range", "got -1"]),
-    (change("prices", "core_hour", to=-1), "prices.core_hour", ["out of range", "got -1"]),
+    (change("objective", "cost", to="time"), "objective.cost", ["got 'time'", "one of cores, money"]),
+    (change("objective", "accuracy_floor", to=0.5), "objective.accuracy_floor", ["weighted has no accuracy floor"]),
+    (change("objective", to="cheapest"), "objective.accuracy_floor", ["required, but absent", "accuracy_floor: 0.8}"]),
+    (change("objective", to={"kind": "cheapest"}), "objective.accuracy_floor", ["required, but absent"]),
+    (
+        change("objective", to={"kind": "cheapest", "accuracy_floor": 80}),
+        "objective.accuracy_floor",
+        ["out of range", "got 80", "at most 1, the largest accuracy of the kind measured"],
+    ),
+    (change("prices", to={"core_hour": -1}), "prices.core_hour", ["out of range", "got -1"]),
     (change("prices", "currency", to=3), "prices.currency", ["wrong type", "got 3"]),
+    (change("prices", "core_hour", to=1), "prices.instances", ["core_hour and instances are both given", "leave one"]),
+    (change("prices", "instances", to={}), "prices.instances", ["empty", "machines by name"]),
+    (change("prices", "instances", "small", "per_hour", remove=True), "prices.instances.small", ["no price", "either"]),
+    (change("prices", "instances", "small", "per_second", to=1), "prices.instances.small", ["two prices", "per_hour"]),
+    (change("prices", "instances", "small", "cores", to=0.5), "prices.instances.small.cores", ["whole number"]),
+    (change("prices", "instances", "large", "memory", to=4), "prices.instances.large.memory", ["such as 4GiB"]),
+    (
+        change("prices", "instances", "serverless", to={"cores": 1, "per_hour": 1}),
+        "prices.instances.serverless",
+        ["this name is taken", "prices.serverless"],
+    ),
+    (change("prices", "serverless", "core_second", remove=True), "prices.serverless.core_second", ["required"]),
+    (change("accuracy", to="sum"), "accuracy", ["got 'sum'", "product, rank-sum"]),
+    (change("accuracy", to="measured"), "accuracy.table", ["required, but absent", "every combination"]),
+    (change("accuracy", "table", remove=True), "accuracy.table", ["required, but absent", "every combination"]),
+    (change("accuracy", "table", to=[]), "accuracy.table", ["empty"]),
+    (change("accuracy", "kind", to="product"), "accuracy.table", ["the accuracy product has no table", "leave it out"]),
+    (change("accuracy", "table", 0, "accuracy", to=70), "accuracy.table[0].accuracy", ["got 70", "90 % is 0.9"]),
+    (
+        change("accuracy", "table", 0, "variants", "read", to="read-x"),
+        "accuracy.table[0].variants.read",
+        ["no such variant of task 'read'", "got 'read-x'", "one of read-s, read-m", "did you mean 'read-"],
+    ),
+    (
+        change("accuracy", "table", 1, "variants", "raed", to="read-s"),
+        "accuracy.table[1].variants.raed",
+        ["no such task", "did you mean 'read'?"],
+    ),
+    (
+        change("accuracy", "table", 1, "variants", "read", remove=True),
+        "accuracy.table[1].variants",
+        ["names no variant of task 'read'", "one of read-s, read-m"],
+    ),
+    (
+        change("accuracy", "table", 1, "variants", "read", to="read-s"),
+        "accuracy.table[1]",
+        ["the combination of item [0] again", "got {read: read-s, locate: locate-s}", "each combination once"],
+    ),
+    (
+        change("accuracy", "table", 1, remove=True),
+        "accuracy.table",
+        ["missing", "got 1 of 2", "the first that is missing is {read: read-m, locate: locate-s}"],
+    ),
+    (change("planning", "mix", to=3), "planning.mix", ["out of range", "got 3", "wanted 1 or 2"]),
+    (change("planning", "mix", to=True), "planning.mix", ["wrong type", "got true"]),
+    (change("planning", "share_steps", to=1), "planning.share_steps", ["got 1", "from 2 to 100"]),
+    (change("planning", "share_steps", to=101), "planning.share_steps", ["got 101", "from 2 to 100"]),
+    (change("planning", "cores", "reed", to=1), "planning.cores.reed", ["no such task", "did you mean 'read'?"]),
+    (change("planning", "cores", "read", to=0), "planning.cores.read", ["out of range", "at least 1"]),
+    (change("planning", "cores", to=2), "planning.cores", ["got 2", "such as {read: 2}"]),
+    (change("planning", "max_batch", to=0), "planning.max_batch", ["out of range", "at least 1"]),
+    (change("planning", "latency", to="Tail"), "planning.latency", ["one of tail, paper", "did you mean 'tail'?"]),
+    (change("policies", to=["ipa"]), "policies", ["got a list of 1", "{ipa: {threshold_rps: 4}}"]),
+    (change("policies", "ipa", to=3), "policies.ipa", ["got 3", "settings by name"]),
     (change("profile", to=3), "profile", ["got 3", "the path of a profile file"]),
     (change("latency", to="4s"), "latency", ["unknown field", "wanted one of"]),
     ("[1, 2]", "", ["wrong type", "got a list of 2", "a mapping of fields"]),
@@ -225,6 +361,22 @@ def test_all_mistakes_of_a_pass_are_told_in_the_order_of_the_file() -> None:
     assert told == ["tasks.read.after.locate.fan_out", "tasks.read.variants.read-s.accuracy", "slo.quantile"]
     assert len(error.also) == 2
     assert error.where == "pipeline.yaml:4: tasks.read.after.locate.fan_out"
+
+
+def test_parts_that_do_not_fit_together_are_told_together() -> None:
+    text = FULL.replace("[locate]", "[locat]").replace("scene: request.scene", "scene: read.x")
+    text = text.replace("currency: EUR", "core_hour: 1").replace("cores: {read: 2}", "cores: {reed: 2}")
+    text = text.replace("kind: weighted", "kind: cheapest")
+    told = [line.split(": ")[1] for line in str(refusal(text)).splitlines() if line.startswith("pipeline.yaml")]
+    weights = [f"objective.{name}" for name in ("alpha", "beta", "gamma", "delta", "accuracy_floor")]
+    assert told == ["tasks.read.inputs.scene", *weights, "prices.instances", "planning.cores.reed"]
+
+
+def test_a_table_of_millions_of_combinations_is_answered_at_once() -> None:
+    tasks = {f"t{i}": {"variants": {f"v{j}": {"accuracy": 0.5} for j in range(50)}} for i in range(20)}
+    row = {"variants": dict.fromkeys(tasks, "v0"), "accuracy": 0.5}
+    content = {"name": "p", "tasks": tasks, "slo": {"latency": "1s"}, "accuracy": {"kind": "measured", "table": [row]}}
+    assert "t19: v1}" in str(refusal(json.dumps(content)).next_step)
 
 
 def test_missing_model_files_are_all_named(tmp_path: Path) -> None:
@@ -297,21 +449,70 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
         tasks,
         Slo(milliseconds / 1000, draw(st.floats(0.01, 0.999))),
         Budget(
-            draw(st.none() | st.floats(0.1, 1e4)), draw(st.none() | st.integers(1, 10**12)), draw(st.integers(1, 99))
+            draw(st.none() | st.floats(0.1, 1e4)),
+            draw(st.none() | st.integers(1, 10**12)),
+            draw(st.integers(1, 99)),
+            draw(st.none() | st.integers(1, 99)),
         ),
-        draw(st.just(Objective()) | st.builds(Objective, st.just("weighted"), FRACTIONS, FRACTIONS, FRACTIONS)),
-        Prices(draw(st.none() | st.floats(0, 10))),
+        draw(OBJECTIVES),
+        draw(PRICES),
+        draw(st.sampled_from([AccuracyModel(), AccuracyModel("rank-sum")])),
+        draw(plannings(list(tasks))),
     )
+
+
+OBJECTIVES = (
+    st.just(Objective())
+    | st.builds(Objective, st.just("weighted"), FRACTIONS, FRACTIONS, FRACTIONS, FRACTIONS)
+    | st.builds(Objective, st.just("cheapest"), accuracy_floor=FRACTIONS)
+)
+MONEY = st.floats(0, 10)
+MEMORY = st.none() | st.integers(1, 10**12)
+
+
+@st.composite
+def instances(draw: st.DrawFn) -> dict[str, Instance]:
+    names = draw(st.lists(NAMES.filter(lambda name: name != "serverless"), min_size=1, max_size=3, unique=True))
+    return {name: Instance(name, draw(st.integers(1, 64)), draw(MONEY), draw(MEMORY)) for name in names}
+
+
+SERVERLESS = st.none() | st.builds(Serverless, MONEY, MONEY, st.integers(1, 8), MEMORY)
+PRICES = st.builds(Prices, st.none() | MONEY, serverless=SERVERLESS) | st.builds(
+    Prices, instances=instances(), serverless=SERVERLESS
+)
+
+
+def plannings(tasks: list[str]) -> st.SearchStrategy[Planning]:
+    counts = st.integers(1, 64)
+    cores = st.dictionaries(st.sampled_from(tasks), counts)
+    latency: Any = st.sampled_from(["tail", "paper"])
+    return st.builds(Planning, st.integers(1, 2), st.integers(2, 100), cores, st.none() | counts, latency)
+
+
+def without_none(content: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if value is not None}
+
+
+def size(memory_bytes: int | None) -> str | None:
+    return None if memory_bytes is None else f"{memory_bytes}B"
 
 
 def as_file(pipeline: Pipeline) -> dict[str, Any]:
     """What a person would write for it."""
-    budget = {"cores": pipeline.budget.cores, "replicas_per_task": pipeline.budget.replicas_per_task}
-    if pipeline.budget.memory_bytes is not None:
-        budget["memory"] = f"{pipeline.budget.memory_bytes}B"  # type: ignore[assignment]  # JSON values of several types
-    objective = pipeline.objective
-    weights = {"alpha": objective.alpha, "beta": objective.beta, "delta": objective.delta}
-    prices = {"core_hour": pipeline.prices.core_hour}
+    budget, objective, prices, planning = pipeline.budget, pipeline.objective, pipeline.prices, pipeline.planning
+    weights = {name: getattr(objective, name) for name in ("alpha", "beta", "gamma", "delta")}
+    rents = {
+        name: without_none({"cores": i.cores, "per_second": i.per_second, "memory": size(i.memory_bytes)})
+        for name, i in prices.instances.items()
+    }
+    by_use = prices.serverless and without_none(
+        {
+            "core_second": prices.serverless.core_second,
+            "request": prices.serverless.request,
+            "cores": prices.serverless.cores,
+            "memory": size(prices.serverless.memory_bytes),
+        }
+    )
     return {
         "name": pipeline.name,
         "tasks": {
@@ -323,9 +524,19 @@ def as_file(pipeline: Pipeline) -> dict[str, Any]:
             for task in pipeline.tasks.values()
         },
         "slo": {"latency": f"{pipeline.slo.latency_s!r}s", "quantile": pipeline.slo.quantile},
-        "budget": {key: value for key, value in budget.items() if value is not None},
-        "objective": {"kind": objective.kind} | (weights if objective.kind == "weighted" else {}),
-        "prices": {key: value for key, value in prices.items() if value is not None},
+        "budget": without_none(
+            {
+                "cores": budget.cores,
+                "memory": size(budget.memory_bytes),
+                "replicas_per_task": budget.replicas_per_task,
+                "replicas": budget.replicas,
+            }
+        ),
+        "objective": without_none({"kind": objective.kind, "accuracy_floor": objective.accuracy_floor})
+        | (weights if objective.kind == "weighted" else {}),
+        "prices": without_none({"core_hour": prices.core_hour, "instances": rents or None, "serverless": by_use}),
+        "accuracy": pipeline.accuracy.kind,
+        "planning": without_none(dataclasses.asdict(planning)),
     }
 
 

@@ -18,11 +18,17 @@ $schema: pipeline.schema.json
 name: digits
 tasks:
   locate: {variants: {l: {model: l.onnx, accuracy: 1, measured_on: text}}}
-  read: {after: [locate], inputs: {crop: locate.crop}, variants: {r: {accuracy: 0.5}}}
+  read:
+    after: {locate: {fan_out: 2, fan_out_by: {l: 1.5}}}
+    inputs: {crop: locate.crop}
+    variants: {r: {accuracy: 0.5}}
 slo: {latency: 400ms, quantile: 0.99}
-budget: {cores: 1.5, memory: 512 MiB, replicas_per_task: 3}
+budget: {cores: 1.5, memory: 512 MiB, replicas_per_task: 3, replicas: 4, cost_per_hour: 1.5}
 objective: weighted
 prices: {core_hour: 0, currency: EUR}
+accuracy: product
+planning: {mix: 2, share_steps: 2, cores: {read: 2}, max_batch: 4, latency: paper}
+policies: {ipa: {threshold_rps: 4, variants: {read: r}, any: [1, [true]]}}
 profile: profile.json
 """
 
@@ -33,6 +39,12 @@ VALID: list[dict[str, Any]] = [
     {"slo": {"latency": "1e-3h"}},
     {"objective": {"kind": "weighted", "alpha": 0}},
     {"objective": {"kind": "accurate-under-budget"}},
+    {"objective": {"kind": "cheapest", "accuracy_floor": 0.8, "cost": "money"}},
+    {"accuracy": "rank-sum"},
+    {"accuracy": {"kind": "measured", "table": [{"variants": {"locate": "l", "read": "r"}, "accuracy": 0.4}]}},
+    {"prices": {"instances": {"s": {"cores": 1, "per_hour": 0}, "l": {"cores": 4, "memory": "8GB", "per_second": 1}}}},
+    {"prices": {"serverless": {"core_second": 1e-5, "request": 0, "cores": 2, "memory": "2GiB"}}},
+    {"planning": {}, "policies": {}},
     {"profile": {"tasks": {}}},
     {"budget": {}},
 ]
@@ -61,7 +73,27 @@ INVALID: list[dict[str, Any]] = [
     {"budget": {"cores": 0}},
     {"budget": {"memory": "4Gib"}},
     {"budget": {"replicas_per_task": 1.5}},
+    {"tasks": {"a": {"after": {"b": {"fan_out_by": {"v": 0}}}, "variants": {"v": {"accuracy": 1}}}}},
+    {"budget": {"replicas": 0}},
+    {"budget": {"cost_per_hour": 0}},
+    {"objective": "fastest"},
     {"objective": "cheapest"},
+    {"objective": {"kind": "weighted", "cost": "time"}},
+    {"accuracy": "measured"},
+    {"accuracy": {"kind": "measured", "table": []}},
+    {"accuracy": {"kind": "measured", "table": [{"variants": {"locate": "l"}, "accuracy": 2}]}},
+    {"prices": {"core_hour": 1, "instances": {"s": {"cores": 1, "per_hour": 1}}}},
+    {"prices": {"instances": {}}},
+    {"prices": {"instances": {"s": {"cores": 1}}}},
+    {"prices": {"instances": {"s": {"cores": 1, "per_hour": 1, "per_second": 1}}}},
+    {"prices": {"serverless": {}}},
+    {"planning": {"mix": 3}},
+    {"planning": {"share_steps": 1}},
+    {"planning": {"share_steps": 101}},
+    {"planning": {"cores": {"read": 0}}},
+    {"planning": {"latency": "mean"}},
+    {"policies": {"ipa": 3}},
+    {"policies": ["ipa"]},
     {"objective": {"alpha": 1}},
     {"prices": {"core_hour": -1}},
     {"profile": 3},

@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trimtab.plan.policies.registry import check_settings
 from trimtab.profile.file import load_profile_for
 from trimtab.profile.model import Profile, VariantProfile
 from trimtab.spec.load import load_pipeline, profile_entry
-from trimtab.spec.model import Budget, Objective, Pipeline, Prices, Task
+from trimtab.spec.model import Budget, Pipeline, Planning, Prices, Task
 from trimtab.units import format_duration, format_size
 
 
@@ -28,6 +29,7 @@ def check(
 ) -> None:
     """Check a pipeline file, its models and its profile, and sum them up."""
     pipeline = load_pipeline(spec, check_files=models)
+    check_settings(pipeline)
     tensors = _tensors(pipeline) if models else None
     measured = load_profile_for(pipeline, profile) if profile or _has_profile(spec) else None
     console = Console(highlight=False)
@@ -84,34 +86,71 @@ def _after(task: Task) -> str:
 
 
 def _fastest(measured: VariantProfile) -> str:
-    return format_duration(min(point.mean_s for point in measured.points))
+    times = [point.mean_s for point in measured.points] or [row.latency_s for row in measured.capacity]
+    return format_duration(min(times))
 
 
 def _facts(pipeline: Pipeline, profile: Profile | None, spec: Path) -> list[tuple[str, str]]:
     slo = pipeline.slo
     return [
         ("SLO", f"{100 * slo.quantile:g} % of requests within {format_duration(slo.latency_s)}"),
-        ("budget", _budget(pipeline.budget)),
-        ("objective", _objective(pipeline.objective)),
+        ("budget", _budget(pipeline.budget, pipeline.prices)),
+        ("objective", _objective(pipeline)),
+        ("planning", _planning(pipeline.planning)),
         ("prices", _prices(pipeline.prices)),
         ("profile", _profile(profile, spec)),
     ]
 
 
-def _budget(budget: Budget) -> str:
-    cores = "all cores" if budget.cores is None else f"{budget.cores:g} core{'s' if budget.cores != 1 else ''}"
-    memory = "all memory" if budget.memory_bytes is None else format_size(budget.memory_bytes)
-    return f"{cores}, {memory}, at most {budget.replicas_per_task} replicas of a task"
+def _budget(budget: Budget, prices: Prices) -> str:
+    words = [
+        "all cores" if budget.cores is None else f"{budget.cores:g} core{'s' if budget.cores != 1 else ''}",
+        "all memory" if budget.memory_bytes is None else format_size(budget.memory_bytes),
+        f"at most {budget.replicas_per_task} replicas of a task",
+    ]
+    if budget.replicas is not None:
+        words.append(f"{budget.replicas} replicas of all tasks")
+    if budget.cost_per_hour is not None:
+        words.append(f"{budget.cost_per_hour:g} {prices.currency} an hour")
+    return ", ".join(words)
 
 
-def _objective(objective: Objective) -> str:
-    if objective.kind == "accurate-under-budget":
-        return objective.kind
-    return f"{objective.kind}: alpha {objective.alpha:g}, beta {objective.beta:g}, delta {objective.delta:g}"
+def _objective(pipeline: Pipeline) -> str:
+    objective = pipeline.objective
+    words: str = objective.kind
+    if objective.kind == "cheapest":
+        words += f", accuracy at least {objective.accuracy_floor or 0.0:g}"
+    if objective.kind == "weighted":
+        names = ("alpha", "beta", "gamma", "delta")
+        words += ": " + ", ".join(f"{name} {getattr(objective, name):g}" for name in names)
+    if objective.cost == "money":
+        words += "; cost is money"
+    if pipeline.accuracy.kind != "product":
+        words += f"; accuracy by {pipeline.accuracy.kind}"
+    return words
+
+
+def _planning(planning: Planning) -> str:
+    words = [f"{planning.latency} latency"]
+    words.append(
+        "one variant a task" if planning.mix == 1 else f"mixes of two in {planning.share_steps}ths of the traffic"
+    )
+    if planning.cores:
+        words.append("cores of a replica: " + ", ".join(f"{task} {cores}" for task, cores in planning.cores.items()))
+    if planning.max_batch is not None:
+        words.append(f"batches of at most {planning.max_batch}")
+    return ", ".join(words)
 
 
 def _prices(prices: Prices) -> str:
-    return "not given" if prices.core_hour is None else f"{prices.core_hour:g} {prices.currency} for a core and hour"
+    words = []
+    if prices.core_hour is not None:
+        words.append(f"{prices.core_hour:g} {prices.currency} for a core and hour")
+    if prices.instances:
+        words.append(f"{', '.join(prices.instances)} to rent")
+    if prices.serverless is not None:
+        words.append("serverless by use")
+    return ", ".join(words) or "not given"
 
 
 def _profile(profile: Profile | None, spec: Path) -> str:
@@ -119,5 +158,9 @@ def _profile(profile: Profile | None, spec: Path) -> str:
         return f"none yet; measure: trimtab profile {spec}"
     points = sum(len(measured.points) for variants in profile.variants.values() for measured in variants.values())
     where = profile.provenance
+    rows = sum(len(measured.capacity) for variants in profile.variants.values() for measured in variants.values())
+    told = " and ".join(
+        words for count, words in ((points, f"{points} service times"), (rows, f"{rows} capacity rows")) if count
+    )
     origin = f"measured {where.measured_at} on {where.host} ({where.cpu})" if where else "origin not recorded"
-    return f"complete, {points} service times, {origin}"
+    return f"complete, {told}, {origin}"

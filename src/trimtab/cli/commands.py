@@ -17,6 +17,7 @@ COMMANDS = {
     "profile": ("trimtab.cli.profile:profile", "Measure what each variant can do on this machine."),
     "serve": ("trimtab.cli.serve:serve", "Serve a pipeline on this machine, adapting to the load."),
     "plan": ("trimtab.cli.plan:plan", "Plan for a rate, and tell why."),
+    "pareto": ("trimtab.cli.pareto:pareto", "Tell what accuracy costs at a rate."),
     "trace": ("trimtab.cli.trace:app", "Make traces of requests per second, and tell what one is like."),
     "load": ("trimtab.cli.load:load", "Replay a trace against a server, and tell what clients saw."),
     "report": ("trimtab.cli.report:report", "Compare runs in a table, a picture and a page."),

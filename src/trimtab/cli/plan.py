@@ -2,60 +2,126 @@
 
 from __future__ import annotations
 
-import math
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from trimtab import compiled
+from trimtab.cli.plan_text import print_answer
 from trimtab.errors import PlanRequestError
 from trimtab.plan.explain import explain
-from trimtab.plan.model import Limits, PlanRequest, PlanResult
+from trimtab.plan.file import PlanAnswer, format_json, read_plan
+from trimtab.plan.model import Limits, PlanRequest, Scenario, Step
 from trimtab.plan.policies import DEFAULT_POLICY, POLICIES, make_policy
-from trimtab.plan.words import latency_words
+from trimtab.plan.policies.registry import check_settings
+from trimtab.plan.uncertainty import from_quantiles
 from trimtab.profile.file import load_profile_for
 from trimtab.profile.model import Profile
 from trimtab.spec.load import load_pipeline
 from trimtab.spec.model import Pipeline
-from trimtab.units import format_duration
+
+_ABOUT = {
+    "trimtab": "the optimum of the objective",
+    "ipa": "IPA as published (JSys 2024)",
+    "ipa-as-coded": "IPA as programmed",
+    "ipa-v1": "IPA's first version",
+    "fa2-low": "IPA, least accurate variants",
+    "fa2-high": "IPA, most accurate variants",
+    "rim": "IPA, fixed replicas",
+    "infadapter": "InfAdapter as published",
+    "infadapter-as-coded": "as programmed",
+    "ms+": "InfAdapter, one variant at a time",
+    "cheapest": "always the cheapest variants",
+    "most-accurate": "always the best ones",
+}
+"""Short enough for one line of the help, which has 38 columns where the terminal has 80."""
+_SLOW_S = 0.5
+"""Planning that takes longer is worth a word about machine code."""
+
+
+def policies_help() -> str:
+    """What `--policy` says in the help: a line for each policy."""
+    lines = [f"{name}: {_ABOUT[name]}" if name in _ABOUT else name for name in POLICIES]
+    return "\n\n".join(["How to plan.", *lines, "module:Class: a policy of your own"])
 
 
 def plan(
     spec: Annotated[Path, typer.Argument(help="The pipeline file.")],
-    rate: Annotated[float, typer.Option(help="Requests per second to plan for; 0 plans for a lone request.")],
-    policy: Annotated[
-        str, typer.Option(help=f"How to plan: {', '.join(POLICIES)}, or module:Class of your own.")
-    ] = DEFAULT_POLICY,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests per second to plan for; 0 plans for a lone request.")
+    ] = None,
+    rate_quantiles: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Q=R,…", help="In place of --rate, a forecast of it by quantiles, such as 0.5=40,0.9=60,0.99=80."
+        ),
+    ] = None,
+    hold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            help="With --rate-quantiles: hold the SLO with this probability. Without it, the best expected objective.",
+        ),
+    ] = None,
+    policy: Annotated[str, typer.Option(metavar="NAME", help=policies_help())] = DEFAULT_POLICY,
+    current: Annotated[
+        Path | None, typer.Option(help="The plan in force, as --json printed it, for what a change waits for.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="A value in place of the file's, such as slo.latency=300ms."),
+    ] = None,
     profile: Annotated[Path | None, typer.Option(help="Profile file, if not the one the pipeline file names.")] = None,
     cores: Annotated[float | None, typer.Option(help="Cores to plan for, in place of the budget's.")] = None,
+    arrival_scv: Annotated[
+        float, typer.Option(help="How bursty arrivals are: squared coefficient of variation; 1 is Poisson.")
+    ] = 1.0,
     json_output: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
     """Plan for a rate: what each task gets, what to expect of it, and why."""
+    scenarios = _scenarios(rate, rate_quantiles, hold)
     planner = make_policy(policy)
-    pipeline = load_pipeline(spec, check_files=False)
-    measured = load_profile_for(pipeline, profile)
-    request = PlanRequest(pipeline, measured, rate, _limits(pipeline, measured, cores))
+    pipeline = load_pipeline(spec, check_files=False, overrides=settings or ())
+    check_settings(pipeline)
+    measured = load_profile_for(pipeline, profile, overrides=settings or ())
+    asked = PlanRequest(
+        pipeline,
+        measured,
+        rate if rate is not None else scenarios[-1].rate_rps,
+        limits_for(pipeline, measured, cores),
+        arrival_scv=arrival_scv,
+        current=None if current is None else read_plan(current, pipeline),
+        scenarios=scenarios,
+        hold_probability=hold,
+    )
+    request, notes = (asked, ()) if "rate" in planner.decides else _for_one_rate(asked, planner.name)
+    compiled.load_when_cached()
     began_s = time.perf_counter()
     result = planner.propose(request)
     took_s = time.perf_counter() - began_s
     result = explain(planner, request, result)
+    slow = time.perf_counter() - began_s > _SLOW_S
+    result = replace(result, steps=(*notes, *result.steps))
+    answer = PlanAnswer.of(asked, result, plan_time_s=took_s, compiled=compiled.is_loaded())
     if json_output:
-        typer.echo(msgspec.json.format(msgspec.json.encode(_content(result, request, took_s))).decode())
+        typer.echo(format_json(answer), nl=False)
     else:
-        _print(result, request, took_s)
+        print_answer(answer, asked, Console(highlight=False))
+        if slow:
+            tell_how_to_compile()
 
 
-def _limits(pipeline: Pipeline, profile: Profile, cores: float | None) -> Limits:
+def limits_for(pipeline: Pipeline, profile: Profile, cores: float | None) -> Limits:
     """What the plan may hold: the cores asked for, else the budget's, else those of the machine that was measured."""
     if cores is not None and not 0.0 < cores < float("inf"):
         raise PlanRequestError("the core limit has no meaning", where="--cores", got=f"{cores}", wanted="more than 0")
+    budget = pipeline.budget
     if cores is None:
-        cores = pipeline.budget.cores
+        cores = budget.cores
     if cores is None and profile.provenance is not None:
         cores = float(profile.provenance.cores_available)
     if cores is None:
@@ -66,93 +132,89 @@ def _limits(pipeline: Pipeline, profile: Profile, cores: float | None) -> Limits
         )
     return Limits(
         cores=cores,
-        memory_bytes=pipeline.budget.memory_bytes,
-        replicas_per_task=pipeline.budget.replicas_per_task,
+        memory_bytes=budget.memory_bytes,
+        replicas_per_task=budget.replicas_per_task,
+        max_allocations_per_task=pipeline.planning.mix,
+        replicas=budget.replicas,
+        cost_per_hour=budget.cost_per_hour,
     )
 
 
-def _content(result: PlanResult, request: PlanRequest, took_s: float) -> dict[str, Any]:
-    """The object that `--json` prints; `docs/design/planning.md` describes it. Infinite numbers become null."""
-    return {
-        "pipeline": request.pipeline.name,
-        "policy": result.policy,
-        "rate_rps": request.rate_rps,
-        "slo": request.pipeline.slo,
-        "limits": request.limits,
-        "feasible": result.feasible,
-        "plan": {"id": result.plan.id, "cores": result.plan.cores, "tasks": result.plan.tasks},
-        "estimate": result.estimate,
-        "objective": result.objective,
-        "binding": result.binding,
-        "runner_up": None
-        if result.runner_up is None
-        else {"tasks": result.runner_up.plan.tasks, "reason": result.runner_up.reason},
-        "steps": result.steps,
-        "plan_time_s": took_s,
-    }
+def tell_how_to_compile() -> None:
+    """One line on stderr about the machine code that would have made planning faster; none where it was used."""
+    if not compiled.is_loaded():
+        first = "" if compiled.is_available() else "pip install 'trimtab[fast]' && "
+        Console(stderr=True, highlight=False).print(
+            f"planned without machine code; to make it once: {first}python -m trimtab.compiled",
+            style="dim",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
-def _print(result: PlanResult, request: PlanRequest, took_s: float) -> None:
-    console = Console(highlight=False)
-    console.print(_table(result, request))
-    console.print()
-    for name, told in _facts(result, request, took_s):
-        console.print(Text.assemble((f"{name:<11}", "bold"), told), soft_wrap=True)
+def _scenarios(rate: float | None, quantiles: str | None, hold: float | None) -> tuple[Scenario, ...]:
+    """The forecast; empty for a single rate."""
+    if (rate is None) == (quantiles is None):
+        what = "no rate was given" if rate is None else "both a rate and quantiles of it were given"
+        raise PlanRequestError(what, wanted="either --rate, or --rate-quantiles")
+    if hold is not None and quantiles is None:
+        raise PlanRequestError(
+            "a single rate is held, or is not; there is no probability to choose",
+            where="--hold",
+            next_step="give the rate as a forecast with --rate-quantiles, or leave --hold out",
+        )
+    if hold is not None and not 0.0 < hold < 1.0:
+        raise PlanRequestError("not a probability to hold with", where="--hold", got=f"{hold:g}", wanted="between 0, 1")
+    return () if quantiles is None else from_quantiles(_quantiles(quantiles))
 
 
-def _table(result: PlanResult, request: PlanRequest) -> Table:
-    """One line per allocation."""
-    table = Table(
-        title=f"pipeline {request.pipeline.name} at {request.rate_rps:g}/s, policy {result.policy}",
-        box=None,
-        header_style="bold",
-        title_justify="left",
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    for heading in ("task", "variant"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("accuracy", "replicas", "batch", "busy", "service", "waiting", "at most"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, task in result.plan.tasks.items():
-        found = result.estimate.tasks[name]
-        for i, allocation in enumerate(task.allocations):
-            threads = f" / {allocation.threads} threads" if allocation.threads > 1 else ""
-            cores = f"{allocation.cores} core{'s' if allocation.cores > 1 else ''}"
-            table.add_row(
-                Text(name if i == 0 else ""),
-                Text(allocation.variant),
-                f"{100 * request.pipeline.tasks[name].variants[allocation.variant].accuracy:.1f} %",
-                f"{allocation.replicas} × {cores}{threads}",
-                str(allocation.batch),
-                f"{100 * found.utilisation:.0f} %",
-                format_duration(found.service_s),
-                "∞" if math.isinf(found.waiting_s) else format_duration(found.waiting_s),
-                f"{found.capacity_rps:.3g}/s",
+def _quantiles(text: str) -> dict[float, float]:
+    """`0.5=40,0.9=60` as numbers."""
+    rates: dict[float, float] = {}
+    for part in text.split(","):
+        quantile, sign, rate = part.partition("=")
+        try:
+            pair = float(quantile), float(rate)
+        except ValueError:
+            sign = ""
+        if not sign:
+            raise PlanRequestError(
+                "not a quantile and its rate",
+                where="--rate-quantiles",
+                got=f"'{part.strip()}'",
+                wanted="quantile=rate, several with commas between them, such as 0.5=40,0.9=60",
             )
-    return table
+        if pair[0] in rates:
+            raise PlanRequestError("a quantile is given twice", where="--rate-quantiles", got=f"{pair[0]:g}")
+        rates[pair[0]] = pair[1]
+    return rates
 
 
-def _facts(result: PlanResult, request: PlanRequest, took_s: float) -> list[tuple[str, str]]:
-    found, slo, limits = result.estimate, request.pipeline.slo, request.limits
-    held = "holds" if found.meets_slo else "does NOT hold"
-    against = f"{held} the SLO of {format_duration(slo.latency_s)} ({found.latency_model} model)"
-    facts = [
-        ("latency", f"p{100 * slo.quantile:g} {latency_words(found.latency_s)}, {against}"),
-        ("accuracy", f"{100 * found.accuracy:.2f} % (product of the tasks')"),
-        ("cores", f"{found.cores} of {limits.cores:g}"),
-    ]
-    if found.cost_per_hour is not None:
-        facts.append(("cost", f"{found.cost_per_hour:.4g} {request.pipeline.prices.currency} an hour"))
-    if not result.feasible:
-        facts.append(("infeasible", f"expected to answer {found.goodput_rps:.4g} of {request.rate_rps:g}/s in time"))
-    facts += [
-        ("resident", f"{name}: {', '.join(task.resident)}; may use {', '.join(task.may_use) or 'no other'}")
-        for name, task in result.plan.tasks.items()
-    ]
-    facts += [("why", f"{step.value}\n{'':<11}{step.reason}") for step in result.steps]
-    facts += [("binding", words) for words in result.binding] or [("binding", "nothing")]
-    if result.runner_up is not None:
-        variants = ", ".join(f"{name} {'+'.join(used)}" for name, used in result.runner_up.plan.variants().items())
-        facts.append(("runner-up", f"{variants}: {result.runner_up.reason}"))
-    return [*facts, ("planned in", format_duration(took_s))]
+def _for_one_rate(asked: PlanRequest, policy: str) -> tuple[PlanRequest, tuple[Step, ...]]:
+    """The question to a policy that knows no scenarios: the rate that holds with the probability asked for.
+
+    Raises:
+        PlanRequestError: the expected objective was asked for, which such a policy does not have; or the forecast says
+            nothing about so high a probability.
+    """
+    if not asked.scenarios:
+        return asked, ()
+    if asked.hold_probability is None:
+        raise PlanRequestError(
+            f"the policy '{policy}' plans for one rate, and knows no expected objective",
+            where="--rate-quantiles",
+            next_step="say with --hold which rate that is, such as --hold 0.9, or give it with --rate",
+        )
+    below = 0.0
+    for scenario in asked.scenarios:
+        below += scenario.probability
+        if below >= asked.hold_probability * (1.0 - 1e-9):
+            words = f"{policy} plans for one rate: the one not exceeded with {100 * below:.4g} % probability"
+            one = replace(asked, rate_rps=scenario.rate_rps, scenarios=(), hold_probability=None)
+            return one, (Step("rate", f"{scenario.rate_rps:.4g}/s", words),)
+    raise PlanRequestError(
+        "the forecast says nothing about a rate that is not exceeded with this probability",
+        where="--hold",
+        got=f"{asked.hold_probability:g}",
+        wanted=f"at most {below:g}, its highest quantile",
+    )

@@ -37,6 +37,7 @@ def serve(
     from trimtab.control.protocols import Decision
     from trimtab.control.settings import ControllerSettings
     from trimtab.plan.policies import make_policy
+    from trimtab.plan.policies.registry import check_settings
     from trimtab.profile.file import load_profile_for
     from trimtab.runtime.serving import ServeOptions, run
     from trimtab.spec.load import load_pipeline
@@ -46,6 +47,7 @@ def serve(
     )
     make_policy(policy)  # a misspelt policy is said before any file is read
     pipeline = load_pipeline(spec)
+    check_settings(pipeline)
     options = ServeOptions(
         host=host,
         port=port,

@@ -210,7 +210,7 @@ class Controller:
         )
 
     def _constrain(self, proposed: PlanResult, steps: list[Step]) -> Plan:
-        plan, words = constrain(proposed.plan, self.profile, self.limits)
+        plan, words = constrain(proposed.plan, self.pipeline, self.profile, self.limits)
         steps.append(Step("constrain", "clamped" if words else "as proposed", "; ".join(words) or "within all limits"))
         return plan
 
@@ -224,6 +224,7 @@ class Controller:
             latency_model=model,
             arrival_scv=expected.arrival_scv,
             service_ratio=self._service_ratio,
+            current=self.plan,
         )
         return Weighed(plan, judged, objective_value(plan, judged, expected.rate_rps, self.pipeline.objective))
 

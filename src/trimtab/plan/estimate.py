@@ -1,6 +1,6 @@
 """What any plan is expected to do at a rate: latency, accuracy, goodput and cost. Every policy and report asks here.
 
-Both latency models and their validity are stated in `plan.latency`. Tasks add up along the longest path of the DAG.
+Both latency models are stated in `plan.latency`. Tasks add up along the longest path of the DAG.
 """
 
 from __future__ import annotations
@@ -9,21 +9,34 @@ import math
 from collections.abc import Mapping
 
 from trimtab.errors import PlanRequestError
+from trimtab.plan.accuracy import pipeline_accuracy, shares_of
 from trimtab.plan.latency import (
-    BatchTime,
     Conditions,
     GroupLatency,
-    batch_times,
-    group_latency,
+    Tail,
+    Times,
+    core_seconds,
+    group_times,
+    is_within,
     item_scv,
+    known_shapes,
+    path_latency,
     ratio_of,
+    table_row,
+    times_latency,
+    width_of,
 )
 from trimtab.plan.model import Allocation, LatencyModel, Plan, PlanEstimate, TaskEstimate
+from trimtab.plan.prices import allocation_cost_per_hour
+from trimtab.plan.residents import memory_bytes, replica_bytes
+from trimtab.plan.switching import plan_load_s
 from trimtab.profile.model import Profile
 from trimtab.spec.model import Pipeline
 
 _STEPS = 30
 """Halvings when a largest rate is looked for: a billionth of the range."""
+_SHARES = 1e-6
+"""Rounding that shares are forgiven when they are summed."""
 
 
 def estimate(
@@ -35,21 +48,25 @@ def estimate(
     latency_model: LatencyModel = "tail",
     arrival_scv: float = 1.0,
     service_ratio: Mapping[str, float] | None = None,
+    current: Plan | None = None,
 ) -> PlanEstimate:
     """Predict what `plan` does at `rate_rps` requests per second at the gateway.
 
     `goodput_rps` is the rate itself when the SLO is met; else the largest rate at which it would be met, since the
     gateway refuses early what cannot be saved and so holds the admitted rate there (0 when it is met at no rate).
-    `latency_s` is infinite when some task cannot keep up.
+    `latency_s` is infinite when some task cannot keep up. `load_s` is that of a change from `current`, the plan in
+    force; 0 when that is None. What is paid for by use is priced at `rate_rps`, in full batches.
 
     Raises:
-        PlanRequestError: the rate is negative or not finite, or the plan uses what the pipeline or profile lacks.
+        PlanRequestError: the rate is negative or not finite, a task's shares do not sum to 1, the plan uses what the
+            pipeline or profile lacks, or nothing in the price list can run its replicas.
     """
     check_rate(rate_rps)
     model = _Model(plan, pipeline, profile, latency_model, arrival_scv, service_ratio or {})
     latency_s, tasks = model.at(rate_rps)
-    meets = latency_s <= pipeline.slo.latency_s
+    meets = is_within(latency_s, pipeline.slo.latency_s)
     goodput_rps = rate_rps if meets else model.sustained(rate_rps)
+    load_s, unknown = plan_load_s(plan, current, profile)
     return PlanEstimate(
         latency_s=latency_s,
         latency_model=latency_model,
@@ -57,9 +74,12 @@ def estimate(
         accuracy=plan_accuracy(plan, pipeline),
         cores=plan.cores,
         goodput_rps=goodput_rps,
-        cost_per_hour=None if pipeline.prices.core_hour is None else pipeline.prices.core_hour * plan.cores,
+        cost_per_hour=model.cost_per_hour(rate_rps),
         tasks=tasks,
-        extrapolated=model.extrapolated,
+        load_s=load_s,
+        replicas=sum(a.replicas for task in plan.tasks.values() for a in task.allocations),
+        memory_bytes=memory_bytes(plan.tasks, profile),
+        extrapolated=model.extrapolated + unknown,
     )
 
 
@@ -77,12 +97,18 @@ def sustained_rate(
     return model.sustained(math.inf)
 
 
+def plan_cost_per_hour(plan: Plan, pipeline: Pipeline, profile: Profile) -> float | None:
+    """Money per hour at the plan's own rate; None without a price.
+
+    Raises:
+        PlanRequestError: as `estimate`.
+    """
+    return _Model(plan, pipeline, profile, "tail", 1.0, {}).cost_per_hour(plan.rate_rps)
+
+
 def plan_accuracy(plan: Plan, pipeline: Pipeline) -> float:
-    """Product over the tasks of the traffic-weighted mean accuracy of their allocations (PAS as a fraction)."""
-    accuracy = 1.0
-    for name, task in pipeline.tasks.items():
-        accuracy *= sum(a.share * task.variants[a.variant].accuracy for a in plan.tasks[name].allocations)
-    return accuracy
+    """The pipeline's accuracy under the plan, by the pipeline's accuracy model; traffic-weighted for mixes."""
+    return pipeline_accuracy(pipeline, shares_of(plan))
 
 
 def check_rate(rate_rps: float) -> None:
@@ -112,69 +138,108 @@ class _Model:
         arrival_scv: float,
         service_ratio: Mapping[str, float],
     ) -> None:
-        self._pipeline, self._latency_model, self._arrival_scv = pipeline, latency_model, arrival_scv
-        self._visits = pipeline.visits()
+        self._plan, self._pipeline, self._profile = plan, pipeline, profile
+        self._latency_model, self._arrival_scv = latency_model, arrival_scv
         notes: list[str] = []
-        self._groups: dict[str, list[tuple[tuple[BatchTime, ...], int, float]]] = {}
+        self._groups: dict[str, list[tuple[Allocation, Times]]] = {}
         for name in pipeline.tasks:
-            if name not in plan.tasks or not plan.tasks[name].allocations:
-                raise PlanRequestError("the plan gives this task nothing", where=f"task {name}")
+            _check_shares(plan, name)
             self._groups[name] = []
             for allocation in plan.tasks[name].allocations:
                 times, extrapolated = _times(name, allocation, pipeline, profile, service_ratio)
-                self._groups[name].append((times, allocation.concurrency, allocation.share))
+                self._groups[name].append((allocation, times))
                 notes += extrapolated
         self.extrapolated = tuple(dict.fromkeys(notes))
+        self._visits = pipeline.visits(shares_of(plan))
+        self._width = width_of(pipeline)
 
     def at(self, rate_rps: float) -> tuple[float, dict[str, TaskEstimate]]:
         """End-to-end latency in seconds, and every task's part."""
-        tasks: dict[str, TaskEstimate] = {}
-        done_s: dict[str, float] = {}
-        for name, task in self._pipeline.tasks.items():
-            tasks[name] = self._task(name, rate_rps)
-            reach_s = max((done_s[e.upstream] for e in task.after), default=0.0)
-            done_s[name] = reach_s + tasks[name].service_s + tasks[name].waiting_s
-        return max(done_s.values()), tasks
+        found = {name: self._groups_at(name, rate_rps) for name in self._pipeline.tasks}
+        terms = {
+            name: (max(g.mean_s for g, _ in groups), max(g.spread_s for g, _ in groups))
+            for name, groups in found.items()
+        }
+        return path_latency(self._pipeline, terms), {name: _task(groups) for name, groups in found.items()}
 
     def sustained(self, most_rps: float) -> float:
         """The largest rate up to `most_rps` that meets the SLO, by bisection; 0 when a lone request misses it."""
         slo_s = self._pipeline.slo.latency_s
         capacity_rps = min(t.capacity_rps for t in self.at(0.0)[1].values())
         low, high = 0.0, min(most_rps, capacity_rps)
-        if self.at(high)[0] <= slo_s:
+        if is_within(self.at(high)[0], slo_s):
             return high
         for _ in range(_STEPS):
             middle = (low + high) / 2.0
-            if self.at(middle)[0] <= slo_s:
+            if is_within(self.at(middle)[0], slo_s):
                 low = middle
             else:
                 high = middle
         return low
 
-    def _task(self, name: str, rate_rps: float) -> TaskEstimate:
-        """The slowest, the busiest and the first to fill of the task's groups."""
+    def cost_per_hour(self, rate_rps: float) -> float | None:
+        """Money per hour at this rate; None without a price."""
+        prices = self._pipeline.prices
+        if not prices.known:
+            return None
+        return math.fsum(
+            allocation_cost_per_hour(
+                prices,
+                allocation,
+                replica_bytes(self._plan.tasks[name], self._profile.variants[name]),
+                rate_rps * self._visits[name] * allocation.share,
+                core_seconds(times, allocation.cores, allocation.threads),
+            )
+            for name, groups in self._groups.items()
+            for allocation, times in groups
+        )
+
+    def _groups_at(self, name: str, rate_rps: float) -> list[tuple[GroupLatency, float]]:
+        """What each of the task's groups that get traffic does, and its items per request."""
         visits = self._visits[name]
         results: list[tuple[GroupLatency, float]] = []
-        for times, servers, share in self._groups[name]:
-            conditions = Conditions(
-                rate=rate_rps * visits * share,
-                quantile=self._pipeline.slo.quantile,
-                arrival_scv=item_scv(self._arrival_scv, visits),
-                model=self._latency_model,
-            )
-            results.append((group_latency(times, servers, conditions), share))
-        slowest = max((result for result, _ in results), key=lambda r: r.total_s)
-        return TaskEstimate(
-            service_s=slowest.service_s,
-            waiting_s=slowest.waiting_s,
-            utilisation=max(result.utilisation for result, _ in results),
-            capacity_rps=min(result.capacity / (visits * share) for result, share in results if share > 0.0),
+        for allocation, times in self._groups[name]:
+            if allocation.share > 0.0:
+                conditions = Conditions(
+                    rate=rate_rps * visits * allocation.share,
+                    tail=Tail.of(self._pipeline.slo.quantile, visits, self._width),
+                    arrival_scv=item_scv(self._arrival_scv, visits),
+                    model=self._latency_model,
+                    formation_rate=rate_rps * visits,
+                )
+                slots = allocation.cores // allocation.threads
+                found = times_latency(times, allocation.replicas, slots, conditions)
+                results.append((found, visits * allocation.share))
+        return results
+
+
+def _task(groups: list[tuple[GroupLatency, float]]) -> TaskEstimate:
+    """The slowest, the busiest and the first to fill of a task's groups."""
+    slowest = max((group for group, _ in groups), key=lambda g: (g.total_s, g.service_s))
+    return TaskEstimate(
+        service_s=slowest.service_s,
+        waiting_s=slowest.waiting_s,
+        utilisation=max(group.utilisation for group, _ in groups),
+        capacity_rps=min(group.capacity / part if part else math.inf for group, part in groups),
+    )
+
+
+def _check_shares(plan: Plan, task: str) -> None:
+    if task not in plan.tasks or not plan.tasks[task].allocations:
+        raise PlanRequestError("the plan gives this task nothing", where=f"task {task}")
+    shares = [a.share for a in plan.tasks[task].allocations]
+    if min(shares) < 0.0 or not math.isclose(sum(shares), 1.0, rel_tol=_SHARES):
+        raise PlanRequestError(
+            "the shares of traffic of this task's groups make no whole",
+            where=f"task {task}",
+            got=", ".join(f"{share:g}" for share in shares),
+            wanted="shares of at least 0 that sum to 1",
         )
 
 
 def _times(
     task: str, allocation: Allocation, pipeline: Pipeline, profile: Profile, service_ratio: Mapping[str, float]
-) -> tuple[tuple[BatchTime, ...], tuple[str, ...]]:
+) -> tuple[Times, tuple[str, ...]]:
     """Service times of an allocation, and what had to be extrapolated."""
     where = f"task {task}, variant {allocation.variant}"
     known = profile.variants.get(task, {})
@@ -184,9 +249,10 @@ def _times(
             where=where,
             wanted=f"one of {', '.join(v for v in pipeline.tasks[task].variants if v in known)}",
         )
+    measured = known[allocation.variant]
     try:
-        return batch_times(
-            known[allocation.variant],
+        return group_times(
+            measured,
             allocation.cores,
             allocation.threads,
             allocation.batch,
@@ -194,10 +260,17 @@ def _times(
             ratio_of(service_ratio, task),
         )
     except KeyError:
-        measured = ", ".join(f"{c} cores × {t} threads" for c, t in known[allocation.variant].shapes())
+        if table_row(measured, allocation.cores, allocation.threads) is not None:
+            raise PlanRequestError(
+                "the plan forms batches where the profile has just a capacity table, which knows none",
+                where=where,
+                got=f"batch {allocation.batch}",
+                wanted="batch 1",
+            ) from None
+        shapes = ", ".join(f"{c} cores × {t} threads" for c, t in known_shapes(measured))
         raise PlanRequestError(
             "the plan uses a shape that was not measured",
             where=where,
             got=f"{allocation.cores} cores × {allocation.threads} threads",
-            wanted=f"one of {measured or 'none: nothing was measured'}",
+            wanted=f"one of {shapes or 'none: nothing was measured'}",
         ) from None

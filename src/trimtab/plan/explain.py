@@ -7,18 +7,23 @@ policy. That takes several times as long as planning: it is for people who ask, 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from trimtab.errors import PlanRequestError
 from trimtab.plan.estimate import estimate
-from trimtab.plan.model import ObjectiveValue, Plan, PlanRequest, PlanResult, RunnerUp
-from trimtab.plan.objective import rank
+from trimtab.plan.latency import known_shapes
+from trimtab.plan.model import Plan, PlanEstimate, PlanRequest, PlanResult, RunnerUp, TaskPlan
+from trimtab.plan.objective import criteria, rank
 from trimtab.plan.policies.base import Policy
 from trimtab.plan.words import latency_words
+from trimtab.profile.model import Profile
 from trimtab.units import format_duration, format_size
 
 _LOOSER = 1.25
 """Factor by which a bound is loosened to see whether it binds; cores and replicas get one more."""
+_LOWER_FLOOR = 0.01
+"""Accuracy by which a floor is lowered to see whether it binds."""
 _SAME = 1e-9
 _SAME_HELD = 0.005
 """Shares of the rate closer than this are equal; they come from a search of limited width."""
@@ -31,140 +36,184 @@ def explain(policy: Policy, request: PlanRequest, result: PlanResult) -> PlanRes
 
 def _binding(policy: Policy, request: PlanRequest, result: PlanResult) -> tuple[str, ...]:
     """Constraints whose loosening improves the objective, and by how much."""
-    limits, slo = request.limits, request.pipeline.slo
-    looser: list[tuple[str, PlanRequest]] = [
-        (
-            f"cores: with {limits.cores + 1:g} instead of {limits.cores:g}",
-            replace(request, limits=replace(limits, cores=limits.cores + 1)),
-        ),
-        (
-            f"SLO: with {format_duration(slo.latency_s * _LOOSER)} instead of {format_duration(slo.latency_s)}",
-            replace(request, pipeline=replace(request.pipeline, slo=replace(slo, latency_s=slo.latency_s * _LOOSER))),
-        ),
-        (
-            f"replicas per task: with {limits.replicas_per_task + 1} instead of {limits.replicas_per_task}",
-            replace(request, limits=replace(limits, replicas_per_task=limits.replicas_per_task + 1)),
-        ),
-    ]
-    if result.feasible:
-        calmer = request.rate_rps / _LOOSER
-        words = f"rate: at {calmer:.4g}/s instead of {request.rate_rps:.4g}/s"
-        looser.append((words, replace(request, rate_rps=calmer)))
-    if limits.memory_bytes is not None:
-        more = int(limits.memory_bytes * _LOOSER)
-        looser.append(
-            (
-                f"memory: with {format_size(more)} instead of {format_size(limits.memory_bytes)}",
-                replace(request, limits=replace(limits, memory_bytes=more)),
-            )
-        )
     found = []
-    for what, question in looser:
-        gain = _gain(result, policy.propose(question))
+    for what, question in _looser(request, result):
+        gain = _gain(request, result, policy.propose(question))
         if gain:
             found.append(f"{what}, {gain}")
     return tuple(found) + (_steps_up(request, result) if "variant" in policy.decides else ())
 
 
+def _looser(request: PlanRequest, result: PlanResult) -> list[tuple[str, PlanRequest]]:
+    """The same question with one bound loosened each, and which, in words."""
+    limits, pipeline = request.limits, request.pipeline
+    slo, floor = pipeline.slo, pipeline.objective.accuracy_floor
+    found = []
+    if limits.cores < math.inf:
+        words = f"cores: with {limits.cores + 1:g} instead of {limits.cores:g}"
+        found.append((words, replace(request, limits=replace(limits, cores=limits.cores + 1))))
+    later_s = slo.latency_s * _LOOSER
+    words = f"SLO: with {format_duration(later_s)} instead of {format_duration(slo.latency_s)}"
+    found.append((words, replace(request, pipeline=replace(pipeline, slo=replace(slo, latency_s=later_s)))))
+    words = f"replicas per task: with {limits.replicas_per_task + 1} instead of {limits.replicas_per_task}"
+    found.append((words, replace(request, limits=replace(limits, replicas_per_task=limits.replicas_per_task + 1))))
+    if limits.replicas is not None:
+        words = f"replicas of all tasks: with {limits.replicas + 1} instead of {limits.replicas}"
+        found.append((words, replace(request, limits=replace(limits, replicas=limits.replicas + 1))))
+    if result.feasible:
+        words = f"rate: at {request.rate_rps / _LOOSER:.4g}/s instead of {request.rate_rps:.4g}/s"
+        scenarios = tuple(replace(s, rate_rps=s.rate_rps / _LOOSER) for s in request.scenarios)
+        if scenarios:
+            words = f"rate: at {100 / _LOOSER:.3g} % of every scenario's"
+        found.append((words, replace(request, rate_rps=request.rate_rps / _LOOSER, scenarios=scenarios)))
+    if limits.memory_bytes is not None:
+        more = int(limits.memory_bytes * _LOOSER)
+        words = f"memory: with {format_size(more)} instead of {format_size(limits.memory_bytes)}"
+        found.append((words, replace(request, limits=replace(limits, memory_bytes=more))))
+    if limits.cost_per_hour is not None:
+        dearer = limits.cost_per_hour * _LOOSER
+        words = f"cost: with {dearer:.4g} instead of {limits.cost_per_hour:.4g} {pipeline.prices.currency} an hour"
+        found.append((words, replace(request, limits=replace(limits, cost_per_hour=dearer))))
+    if pipeline.objective.kind == "cheapest" and floor:
+        lower = max(0.0, floor - _LOWER_FLOOR)
+        words = f"accuracy floor: at {lower:.4f} instead of {floor:.4f}"
+        objective = replace(pipeline.objective, accuracy_floor=lower)
+        found.append((words, replace(request, pipeline=replace(pipeline, objective=objective))))
+    return found
+
+
 def _steps_up(request: PlanRequest, result: PlanResult) -> tuple[str, ...]:
-    """For every task: what the next more accurate variant would do in the place of the chosen one."""
+    """For every task that is no mix: what the next more accurate variant would do in the place of the chosen one."""
     words = []
     for name, task_plan in result.plan.tasks.items():
-        allocation, task = task_plan.allocations[0], request.pipeline.tasks[name]
-        shape = (allocation.cores, allocation.threads)
-        better = [
-            v
-            for v in task.by_accuracy()
-            if v.accuracy > task.variants[allocation.variant].accuracy
-            and v.name in request.profile.variants[name]
-            and shape in request.profile.variants[name][v.name].shapes()
-        ]
-        if not better or len(task_plan.allocations) > 1:
+        better = _next_better(request, name, task_plan)
+        if better is None:
             continue
-        up = replace(task_plan, allocations=(replace(allocation, variant=better[-1].name),))
-        other = estimate(
-            Plan({**result.plan.tasks, name: up}, request.rate_rps),
-            request.pipeline,
-            request.profile,
-            request.rate_rps,
-            latency_model=result.estimate.latency_model,
-            arrival_scv=request.arrival_scv,
-            service_ratio=request.service_ratio,
+        up = replace(
+            task_plan, allocations=(replace(task_plan.allocations[0], variant=better),), resident=(better,), may_use=()
         )
-        if not other.meets_slo:
+        other = _judge(request, result, Plan({**result.plan.tasks, name: up}, result.plan.rate_rps))
+        if other is not None and not other.meets_slo:
             takes = "cannot keep up"
             if other.latency_s < math.inf:
                 takes = f"takes {format_duration(other.latency_s)} of {format_duration(request.pipeline.slo.latency_s)}"
-            words.append(
-                f"SLO: {name} with {better[-1].name} on the same cores has accuracy {other.accuracy:.4f} but {takes}"
-            )
+            words.append(f"SLO: {name} with {better} on the same cores has accuracy {other.accuracy:.4f} but {takes}")
     return tuple(words)
 
 
-def _gain(result: PlanResult, other: PlanResult) -> str | None:
-    """What the other answer has over this one, in the order in which things count; None: nothing."""
-    mine, others = result.objective, other.objective
-    if not _is_better(others, mine):
+def _next_better(request: PlanRequest, task: str, plan: TaskPlan) -> str | None:
+    """The least accurate of the more accurate variants that are known at the chosen shape; None for a mix."""
+    if len(plan.allocations) > 1:
         return None
-    if others.parts["held"] > mine.parts["held"] + _SAME_HELD:
-        return (
-            f"{100 * others.parts['held']:.0f} % of the rate would be held instead of {100 * mine.parts['held']:.0f} %"
+    allocation, spec, known = plan.allocations[0], request.pipeline.tasks[task], request.profile.variants[task]
+    better = [
+        v.name
+        for v in spec.by_accuracy()
+        if v.accuracy > spec.variants[allocation.variant].accuracy
+        and v.name in known
+        and (allocation.cores, allocation.threads) in known_shapes(known[v.name])
+    ]
+    return better[-1] if better else None
+
+
+def _judge(request: PlanRequest, result: PlanResult, plan: Plan) -> PlanEstimate | None:
+    """What another plan would do, judged as the result was; None where no instance has the memory for it."""
+    try:
+        return estimate(
+            plan,
+            request.pipeline,
+            request.profile,
+            result.plan.rate_rps,
+            latency_model=result.estimate.latency_model,
+            arrival_scv=request.arrival_scv,
+            service_ratio=request.service_ratio,
+            current=request.current,
         )
-    if abs(others.parts["accuracy"] - mine.parts["accuracy"]) > _SAME:
-        return f"accuracy would be {others.parts['accuracy']:.4f} instead of {mine.parts['accuracy']:.4f}"
-    if others.parts["cores"] < mine.parts["cores"]:
-        return f"{others.parts['cores']:g} cores would do instead of {mine.parts['cores']:g}"
-    return f"Σ batch would be {others.parts['batches']:g} instead of {mine.parts['batches']:g}"
+    except PlanRequestError:
+        return None
 
 
-def _is_better(one: ObjectiveValue, other: ObjectiveValue) -> bool:
-    """Whether the first is better than the second by more than rounding."""
-    for i, (a, b) in enumerate(zip(rank(one), rank(other), strict=True)):
-        if abs(a - b) > (_SAME if i else _SAME_HELD):
-            return a > b
-    return False
+def _first_difference(one: PlanResult, other: PlanResult) -> tuple[str, bool] | None:
+    """The first criterion in which they differ by more than rounding, and whether the first is better; None: none."""
+    ours, theirs = criteria(one.objective), criteria(other.objective)
+    for name, value in ours.items():
+        if abs(value - theirs[name]) > (_SAME_HELD if name == "held" else _SAME * max(1.0, abs(value))):
+            return name, value > theirs[name]
+    return None
+
+
+def _gain(request: PlanRequest, result: PlanResult, other: PlanResult) -> str | None:
+    """What the other answer has over this one, in the order in which things count; None: nothing."""
+    difference = _first_difference(other, result)
+    if difference is None or not difference[1]:
+        return None
+    name, mine, others = difference[0], result.objective.parts, other.objective.parts
+    if name == "held":
+        return f"{100 * others['held']:.0f} % of the rate would be held instead of {100 * mine['held']:.0f} %"
+    if name in ("accuracy", "meets_floor"):
+        return f"accuracy would be {others['accuracy']:.4f} instead of {mine['accuracy']:.4f}"
+    if name == "cost":
+        return f"{_cost(request, others)} would do instead of {_cost(request, mine)}"
+    if name == "batches":
+        return f"Σ batch would be {others['batches']:g} instead of {mine['batches']:g}"
+    return (
+        f"the objective would be {other.objective.value:.6g} instead of {result.objective.value:.6g} "
+        f"(accuracy {others['accuracy']:.4f}, {_cost(request, others)})"
+    )
+
+
+def _cost(request: PlanRequest, parts: Mapping[str, float]) -> str:
+    """`3 cores`, or `0.12 USD an hour`, as the pipeline's objective counts."""
+    if request.pipeline.objective.cost == "money":
+        return f"{parts['cost']:.4g} {request.pipeline.prices.currency} an hour"
+    return f"{parts['cores']:g} core{'' if parts['cores'] == 1.0 else 's'}"
 
 
 def _runner_up(policy: Policy, request: PlanRequest, result: PlanResult) -> RunnerUp | None:
-    """The best plan that differs in some task's variants: the best over tasks of the plan without what it uses there.
+    """The best plan that does without one of the variants that this one uses at some task.
 
     None when there is no other, or the policy leaves no choice.
     """
     best: PlanResult | None = None
-    for name, used in result.plan.variants().items():
-        task = request.pipeline.tasks[name]
-        left = {v: variant for v, variant in task.variants.items() if v not in used}
-        if not left:
-            continue
-        tasks = {**request.pipeline.tasks, name: replace(task, variants=left)}
-        try:
-            other = policy.propose(replace(request, pipeline=replace(request.pipeline, tasks=tasks)))
-        except PlanRequestError:
-            continue
-        if best is None or rank(other.objective) > rank(best.objective):
-            best = other
-    return None if best is None else RunnerUp(best.plan, _why_lost(result, best))
+    for task, used in result.plan.variants().items():
+        for variant in used:
+            try:
+                other = policy.propose(replace(request, profile=_without(request.profile, task, variant)))
+            except PlanRequestError:
+                continue
+            if best is None or rank(other.objective) > rank(best.objective):
+                best = other
+    return None if best is None else RunnerUp(best.plan, _why_lost(request, result, best))
 
 
-def _why_lost(result: PlanResult, other: PlanResult) -> str:
+def _without(profile: Profile, task: str, variant: str) -> Profile:
+    """The profile as if the variant had not been measured. The pipeline keeps it, and so its accuracies their scale."""
+    left = {name: known for name, known in profile.variants[task].items() if name != variant}
+    return Profile({**profile.variants, task: left}, profile.provenance)
+
+
+def _why_lost(request: PlanRequest, result: PlanResult, other: PlanResult) -> str:
     """The first thing in the objective's order in which the other plan is worse."""
     mine, others = result.objective.parts, other.objective.parts
-    if _is_better(other.objective, result.objective):
+    difference = _first_difference(other, result)
+    if difference is None:
+        return "it is no better in anything that counts"
+    name, is_better = difference
+    if is_better:
         return "by the objective it is better, but the policy does not choose by it"
-    if others["held"] < mine["held"] - _SAME_HELD:
+    if name == "held":
         late = latency_words(other.estimate.latency_s)
         return f"it would miss the SLO ({late}) and hold {100 * others['held']:.0f} % of the rate"
-    if result.objective.kind == "weighted":
-        if others["accuracy"] == mine["accuracy"] and others["cores"] == mine["cores"]:
-            return f"its batches sum to {others['batches']:g} instead of {mine['batches']:g}"
-        return (
-            f"its objective is {other.objective.value:.6g} instead of {result.objective.value:.6g} "
-            f"(accuracy {others['accuracy']:.4f}, {others['cores']:g} cores)"
-        )
-    if abs(others["accuracy"] - mine["accuracy"]) > _SAME:
-        return (
-            f"its accuracy is {others['accuracy']:.4f}, {100 * (mine['accuracy'] - others['accuracy']):.2f} points less"
-        )
-    if others["cores"] > mine["cores"]:
-        return f"it takes {others['cores']:g} cores instead of {mine['cores']:g}"
-    return "it is no better in anything that counts"
+    if name == "meets_floor":
+        return f"its accuracy is {others['accuracy']:.4f}, below the floor of {others['floor']:.4f}"
+    if name == "accuracy":
+        less = 100 * (mine["accuracy"] - others["accuracy"])
+        return f"its accuracy is {others['accuracy']:.4f}, {less:.2f} points less"
+    if name == "cost":
+        return f"it takes {_cost(request, others)} instead of {_cost(request, mine)}"
+    if name == "batches" or (others["accuracy"], others["cost"]) == (mine["accuracy"], mine["cost"]):
+        return f"its batches sum to {others['batches']:g} instead of {mine['batches']:g}"
+    return (
+        f"its objective is {other.objective.value:.6g} instead of {result.objective.value:.6g} "
+        f"(accuracy {others['accuracy']:.4f}, {_cost(request, others)})"
+    )

@@ -33,6 +33,9 @@ class Allocation:
     """Largest batch the dispatcher forms for it."""
     share: float = 1.0
     """Share of the task's traffic; the shares of a task sum to 1."""
+    instance: str | None = None
+    """What its replicas are rented as, a name of the pipeline's price list or `serverless`; None: priced by the core,
+    or not at all."""
 
     @property
     def concurrency(self) -> int:
@@ -98,6 +101,17 @@ class Limits:
     """1: the plant cannot split a task's traffic over groups of replicas."""
     in_place_variants: bool = True
     """Whether a replica can hold several variants and switch between them at once."""
+    replicas: int | None = None
+    """Replicas of all tasks together."""
+    cost_per_hour: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One arrival rate that may come, and how likely it is."""
+
+    rate_rps: float
+    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +128,11 @@ class PlanRequest:
     service_ratio: Mapping[str, float] = field(default_factory=dict)
     """Task → measured ÷ profiled service time, as seen live; 1 where absent."""
     current: Plan | None = None
+    """The plan in force, for what a change costs; None: nothing runs yet, and everything must load."""
+    scenarios: tuple[Scenario, ...] = ()
+    """The arrival rate as a distribution, in the place of `rate_rps`; probabilities sum to 1."""
+    hold_probability: float | None = None
+    """With scenarios: the probability with which the plan has to hold. None: the expected objective is maximised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +146,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class TaskEstimate:
-    """What a plan is expected to do at one task."""
+    """What a plan is expected to do at one task, by itself; `plan.latency` says how tasks add up."""
 
     service_s: float
-    """Service time of a full batch at the SLO's quantile."""
+    """Service time of a batch at the quantile that the task has to keep."""
     waiting_s: float
-    """Time before service at the SLO's quantile, batch formation included."""
+    """What the task's latency is more than that: batch formation and the wait for a busy replica."""
     utilisation: float
     capacity_rps: float
     """Largest rate of requests at the gateway that the task's replicas can serve at all."""
@@ -153,6 +172,11 @@ class PlanEstimate:
     cost_per_hour: float | None
     """In the pipeline's currency; None without a price."""
     tasks: Mapping[str, TaskEstimate]
+    load_s: float = 0.0
+    """Load time that a change to it from the plan in force waits for, summed over the tasks; 0 if that is not known."""
+    replicas: int = 0
+    memory_bytes: int = 0
+    """Of all resident variants in all replicas; a variant of unknown size counts as nothing."""
     extrapolated: tuple[str, ...] = ()
     """What had to be read outside the profile's measurements, in words."""
 
@@ -187,3 +211,5 @@ class PlanResult:
     binding: tuple[str, ...] = ()
     """Constraints without slack, in words: relaxing one of them could improve the objective."""
     runner_up: RunnerUp | None = None
+    gap: float = 0.0
+    """How much better the objective could still be at most, as proved by the solver; 0: the plan is optimal."""

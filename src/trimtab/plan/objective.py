@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from trimtab.errors import PlanRequestError
+from trimtab.plan.latency import is_within
 from trimtab.plan.model import ObjectiveValue, Plan, PlanEstimate
 from trimtab.spec.model import Objective
 
@@ -9,22 +11,65 @@ from trimtab.spec.model import Objective
 def objective_value(plan: Plan, estimate: PlanEstimate, rate_rps: float, objective: Objective) -> ObjectiveValue:
     """The objective of a plan.
 
-    Holding the SLO comes first in both kinds: `held` is the share of the rate that the plan holds within it.
-    `accurate-under-budget` then counts accuracy, cores and the sum of batch sizes in this order; its value is the
-    accuracy. `weighted` then counts α·PAS - β·cores - δ·Σ batch (IPA, Journal of Systems Research 4(1), 2024).
+    Its parts are `held`, the share of the rate that the plan holds within the SLO, which comes first in every kind;
+    `accuracy`, `cores`, `cost` (cores, or money per hour, as the objective says), `load_s`, `batches` (the sum of batch
+    sizes) and, for `cheapest`, `floor`. The value, larger for the better plan, is the accuracy for
+    `accurate-under-budget`, -cost for `cheapest`, and α·accuracy - β·cost - γ·load_s - δ·batches for `weighted` (γ 0:
+    IPA, Journal of Systems Research 4(1), 2024; δ 0: InfAdapter, EuroMLSys 2023). `criteria` says what counts after it.
+
+    Raises:
+        PlanRequestError: cost means money and the pipeline has no prices, or `cheapest` has no floor.
     """
     held = 1.0 if estimate.meets_slo else (estimate.goodput_rps / rate_rps if rate_rps > 0.0 else 0.0)
-    batches = float(sum(a.batch for task in plan.tasks.values() for a in task.allocations))
-    parts = {"held": held, "accuracy": estimate.accuracy, "cores": float(estimate.cores), "batches": batches}
-    value = estimate.accuracy
-    if objective.kind == "weighted":
-        value = objective.alpha * estimate.accuracy - objective.beta * estimate.cores - objective.delta * batches
-    return ObjectiveValue(kind=objective.kind, value=value, parts=parts)
+    cost = float(estimate.cores)
+    if objective.cost == "money":
+        if estimate.cost_per_hour is None:
+            raise PlanRequestError(
+                "the objective counts money, and nothing has a price",
+                where="objective.cost",
+                next_step="state prices, or count cores",
+            )
+        cost = estimate.cost_per_hour
+    parts = {
+        "held": held,
+        "accuracy": estimate.accuracy,
+        "cores": float(estimate.cores),
+        "cost": cost,
+        "load_s": estimate.load_s,
+        "batches": float(sum(a.batch for task in plan.tasks.values() for a in task.allocations)),
+    }
+    if objective.kind == "accurate-under-budget":
+        return ObjectiveValue(objective.kind, estimate.accuracy, parts)
+    if objective.kind == "cheapest":
+        if objective.accuracy_floor is None:
+            raise PlanRequestError("the cheapest plan needs an accuracy floor", where="objective.accuracy_floor")
+        return ObjectiveValue(objective.kind, -cost, {**parts, "floor": objective.accuracy_floor})
+    value = (
+        objective.alpha * parts["accuracy"]
+        - objective.beta * cost
+        - objective.gamma * parts["load_s"]
+        - objective.delta * parts["batches"]
+    )
+    return ObjectiveValue(objective.kind, value, parts)
+
+
+def criteria(value: ObjectiveValue) -> dict[str, float]:
+    """What counts, in the order in which it counts; more is better for each.
+
+    `held`; then for `accurate-under-budget` accuracy, cost, batches; for `cheapest` whether the floor is met, cost,
+    accuracy, batches; for `weighted` the value alone.
+    """
+    parts = value.parts
+    costs = {"cost": -parts["cost"]}
+    accuracy, batches = {"accuracy": parts["accuracy"]}, {"batches": -parts["batches"]}
+    if value.kind == "weighted":
+        return {"held": parts["held"], "value": value.value}
+    if value.kind == "cheapest":
+        meets = {"meets_floor": float(is_within(parts["floor"], parts["accuracy"]))}
+        return {"held": parts["held"], **meets, **costs, **accuracy, **batches}
+    return {"held": parts["held"], **accuracy, **costs, **batches}
 
 
 def rank(value: ObjectiveValue) -> tuple[float, ...]:
-    """A tuple that is larger for the better plan."""
-    held, parts = value.parts["held"], value.parts
-    if value.kind == "weighted":
-        return (held, value.value)
-    return (held, parts["accuracy"], -parts["cores"], -parts["batches"])
+    """A tuple that is larger for the better plan: its criteria in order."""
+    return tuple(criteria(value).values())

@@ -1,93 +1,137 @@
-"""Which variants are kept loaded beside the allocated one, and which of them the dispatcher may fall back to."""
+"""Which variants are kept loaded beside the allocated ones, which of them the dispatcher may use; their memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from trimtab.errors import PlanRequestError
+from trimtab.plan.latency import lone_time_s
 from trimtab.plan.model import Allocation, PlanRequest, TaskPlan
+from trimtab.plan.prices import cost_table, is_serverless, serverless_cost_per_hour
+from trimtab.profile.model import Profile, VariantProfile
+
+
+def replica_bytes(task: TaskPlan, profiles: Mapping[str, VariantProfile]) -> int:
+    """Memory of a task's resident variants in one replica; a variant of unknown size counts as nothing."""
+    return sum(profiles[variant].memory_bytes or 0 for variant in task.resident)
+
+
+def memory_bytes(tasks: Mapping[str, TaskPlan], profile: Profile) -> int:
+    """Memory of all resident variants in all replicas; a variant of unknown size counts as nothing."""
+    return sum(
+        replica_bytes(task, profile.variants[name]) * sum(a.replicas for a in task.allocations)
+        for name, task in tasks.items()
+    )
 
 
 def with_residents(
-    request: PlanRequest, allocations: Mapping[str, Allocation]
+    request: PlanRequest, allocations: Mapping[str, Sequence[Allocation]]
 ) -> tuple[dict[str, TaskPlan], tuple[str, ...]]:
-    """Task plans that hold as many variants as the memory limit lets in, and what stayed out, in words.
+    """Task plans that hold as many variants as memory and prices let in, and what stayed out, in words.
 
-    Every task first gets its cheaper variants, the cheapest first (they are what saves a deadline), then the dearer
-    ones, the next dearer first (they are what the next plan may want). Tasks take turns. Only variants that were
-    measured at the allocated shape qualify, for the dispatcher must know what they take. A variant whose memory is not
-    known counts as nothing against the limit, and is named.
+    Every task holds the variants that its groups serve. Beside them it first gets its cheaper variants, the cheapest
+    first (they are what saves a deadline), then the dearer ones, the next dearer first (they are what the next plan may
+    want). Tasks take turns. Only variants that were measured at every allocated shape qualify, for the dispatcher must
+    know what they take; and only those that fit the memory limit and make no instance dearer. A variant whose memory is
+    not known counts as nothing against the limit, and is named.
 
-    `may_use` are the resident variants that are less accurate than the allocated one and take less time.
+    `may_use` are the resident variants that are less accurate than one that is allocated and take less time.
     """
-    resident = {task: [allocation.variant] for task, allocation in allocations.items()}
+    plans = {
+        task: TaskPlan(task, tuple(groups), tuple(dict.fromkeys(a.variant for a in groups)))
+        for task, groups in allocations.items()
+    }
     notes: list[str] = []
     if request.limits.in_place_variants:
-        left = _memory_left(request, allocations)
-        queues = {task: _wanted(request, task, allocation) for task, allocation in allocations.items()}
+        queues = {task: _wanted(request, task, groups) for task, groups in allocations.items()}
         while any(queues.values()):
             for task, queue in queues.items():
-                if not queue:
-                    continue
-                variant = queue.pop(0)
-                size = _memory(request, task, variant) * allocations[task].replicas
-                if left is None or size <= left:
-                    resident[task].append(variant)
-                    left = None if left is None else left - size
-                else:
-                    notes.append(f"{task}/{variant} does not fit the memory limit beside the others")
+                if queue:
+                    variant = queue.pop(0)
+                    reason = _keeps_out(request, plans, task, variant)
+                    if reason is None:
+                        plans[task] = _holding(plans[task], variant)
+                    else:
+                        notes.append(f"{task}/{variant} {reason}")
         if request.limits.memory_bytes is not None:
             notes += [
-                f"{task}/{variant}: memory not known, counted as nothing"
-                for task, variants in resident.items()
-                for variant in variants
-                if request.profile.variants[task][variant].memory_bytes is None
+                f"{name}/{variant}: memory not known, counted as nothing"
+                for name, task_plan in plans.items()
+                for variant in task_plan.resident
+                if request.profile.variants[name][variant].memory_bytes is None
             ]
-    plans = {
-        task: TaskPlan(
-            task=task,
-            allocations=(allocation,),
-            resident=_by_accuracy(request, task, resident[task]),
-            may_use=_by_accuracy(request, task, [v for v in resident[task] if _saves(request, task, v, allocation)]),
-        )
-        for task, allocation in allocations.items()
-    }
-    return plans, tuple(notes)
+    return {task: _in_order(request, plan) for task, plan in plans.items()}, tuple(notes)
 
 
-def _wanted(request: PlanRequest, task: str, allocation: Allocation) -> list[str]:
-    """Variants to load beside the allocated one, the most useful first."""
-    known = request.profile.variants[task]
-    times = {
-        variant: known[variant].service_time(1, allocation.cores, allocation.threads).seconds
-        for variant in request.pipeline.tasks[task].variants
-        if variant in known and (allocation.cores, allocation.threads) in known[variant].shapes()
-    }
-    own = times[allocation.variant]
-    others = sorted((seconds, variant) for variant, seconds in times.items() if variant != allocation.variant)
+def _holding(plan: TaskPlan, variant: str) -> TaskPlan:
+    return TaskPlan(plan.task, plan.allocations, (*plan.resident, variant))
+
+
+def _in_order(request: PlanRequest, plan: TaskPlan) -> TaskPlan:
+    """The residents by accuracy, and which of them may be used."""
+    resident = tuple(v.name for v in request.pipeline.tasks[plan.task].by_accuracy() if v.name in plan.resident)
+    may_use = tuple(v for v in resident if any(_saves(request, plan.task, v, a) for a in plan.allocations))
+    return TaskPlan(plan.task, plan.allocations, resident, may_use)
+
+
+def _wanted(request: PlanRequest, task: str, groups: Sequence[Allocation]) -> list[str]:
+    """Variants to load beside the allocated ones, the most useful first."""
+    times = {}
+    for variant in request.pipeline.tasks[task].variants:
+        each = [_time_s(request, task, variant, a) for a in groups]
+        known = [seconds for seconds in each if seconds is not None]
+        if len(known) == len(groups):
+            times[variant] = max(known)
+    own = max(filter(None, (_time_s(request, task, a.variant, a) for a in groups)), default=0.0)
+    allocated = {a.variant for a in groups}
+    others = sorted((seconds, variant) for variant, seconds in times.items() if variant not in allocated)
     return [v for seconds, v in others if seconds < own] + [v for seconds, v in others if seconds >= own]
 
 
 def _saves(request: PlanRequest, task: str, variant: str, allocation: Allocation) -> bool:
-    """Whether the variant is a step down that takes less time."""
-    variants, known = request.pipeline.tasks[task].variants, request.profile.variants[task]
-    shape = (allocation.cores, allocation.threads)
+    """Whether the variant is a step down from the allocated one that takes less time."""
+    variants = request.pipeline.tasks[task].variants
+    own_s = _time_s(request, task, allocation.variant, allocation)
+    other_s = _time_s(request, task, variant, allocation)
     return (
-        variant != allocation.variant
+        own_s is not None
+        and other_s is not None
+        and other_s < own_s
         and variants[variant].accuracy <= variants[allocation.variant].accuracy
-        and known[variant].service_time(1, *shape).seconds < known[allocation.variant].service_time(1, *shape).seconds
     )
 
 
-def _by_accuracy(request: PlanRequest, task: str, variants: list[str]) -> tuple[str, ...]:
-    return tuple(v.name for v in request.pipeline.tasks[task].by_accuracy() if v.name in variants)
+def _time_s(request: PlanRequest, task: str, variant: str, allocation: Allocation) -> float | None:
+    """Mean time of one item on the group's replicas; None where it was not measured."""
+    known = request.profile.variants[task].get(variant)
+    return None if known is None else lone_time_s(known, allocation.cores, allocation.threads)
 
 
-def _memory(request: PlanRequest, task: str, variant: str) -> int:
-    return request.profile.variants[task][variant].memory_bytes or 0
+def _keeps_out(request: PlanRequest, plans: Mapping[str, TaskPlan], task: str, variant: str) -> str | None:
+    """Why the task may not hold this variant too, in words; None: it may."""
+    more = _holding(plans[task], variant)
+    limit = request.limits.memory_bytes
+    if limit is not None and memory_bytes({**plans, task: more}, request.profile) > limit:
+        return "does not fit the memory limit beside the others"
+    before = replica_bytes(plans[task], request.profile.variants[task])
+    after = replica_bytes(more, request.profile.variants[task])
+    if after > before and not all(_same_price(request, a, before, after) for a in more.allocations):
+        return "would need dearer instances"
+    return None
 
 
-def _memory_left(request: PlanRequest, allocations: Mapping[str, Allocation]) -> int | None:
-    if request.limits.memory_bytes is None:
-        return None
-    used = sum(_memory(request, task, a.variant) * a.replicas for task, a in allocations.items())
-    return request.limits.memory_bytes - used
+def _same_price(request: PlanRequest, allocation: Allocation, before: int, after: int) -> bool:
+    """Whether replicas of `after` bytes run where those of `before` bytes do, at the same price."""
+    prices = request.pipeline.prices
+    try:
+        if is_serverless(prices, allocation.instance) and prices.serverless is not None:
+            serverless_cost_per_hour(prices.serverless, allocation.cores, after, 0.0, 0.0)
+        elif prices.instances:
+            held = [
+                cost_table(prices, allocation.cores, size, allocation.replicas, allocation.instance)[0][-1]
+                for size in (before, after)
+            ]
+            return bool(held[0] == held[1])
+    except PlanRequestError:
+        return False
+    return True

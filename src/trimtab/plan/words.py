@@ -10,10 +10,12 @@ from trimtab.units import format_duration
 
 
 def allocation_words(allocation: Allocation) -> str:
-    """`medium, 2 × 1 core, batch 4`."""
+    """`medium, 2 × 1 core, batch 4`; with its share where it is not all, and with what it is rented as."""
+    share = f" ({100 * allocation.share:.3g} %)" if allocation.share < 1.0 else ""
+    rented = f" on {allocation.instance}" if allocation.instance else ""
     threads = f" ({allocation.threads} threads)" if allocation.threads > 1 else ""
     cores = f"{allocation.cores} core{'' if allocation.cores == 1 else 's'}"
-    return f"{allocation.variant}, {allocation.replicas} × {cores}{threads}, batch {allocation.batch}"
+    return f"{allocation.variant}{share}, {allocation.replicas} × {cores}{threads}{rented}, batch {allocation.batch}"
 
 
 def plan_words(plan: Plan) -> str:
@@ -29,10 +31,15 @@ def latency_words(latency_s: float) -> str:
 
 
 def estimate_words(estimate: PlanEstimate, pipeline: Pipeline, rate_rps: float) -> str:
-    """`at 12/s p99 310 ms of 400 ms (tail model), accuracy 0.9312, 2 cores`."""
+    """`at 12/s p99 310 ms of 400 ms (tail model), accuracy 0.9312, 2 cores`; with cost and load time where known."""
     slo = pipeline.slo
+    cost, load = "", ""
+    if estimate.cost_per_hour is not None:
+        cost = f", {estimate.cost_per_hour:.4g} {pipeline.prices.currency} an hour"
+    if estimate.load_s > 0.0:
+        load = f", {format_duration(estimate.load_s)} to load"
     return (
         f"at {rate_rps:.4g}/s p{100 * slo.quantile:g} {latency_words(estimate.latency_s)} of "
         f"{format_duration(slo.latency_s)} ({estimate.latency_model} model), accuracy {estimate.accuracy:.4f}, "
-        f"{estimate.cores} core{'' if estimate.cores == 1 else 's'}"
+        f"{estimate.cores} core{'' if estimate.cores == 1 else 's'}{cost}{load}"
     )

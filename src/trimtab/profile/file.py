@@ -17,7 +17,7 @@ from typing import Any
 
 from trimtab.errors import ProfileError
 from trimtab.profile.match import match_profile
-from trimtab.profile.model import CapacityCheck, Profile, Provenance, ServicePoint, VariantProfile
+from trimtab.profile.model import CapacityCheck, CapacityPoint, Profile, Provenance, ServicePoint, VariantProfile
 from trimtab.profile.schema import (
     VERSION,
     CheckEntry,
@@ -31,23 +31,26 @@ from trimtab.spec.document import Document, parse_document, read_text
 from trimtab.spec.load import profile_entry
 from trimtab.spec.mistakes import FieldPath, Mistake, format_value
 from trimtab.spec.model import Pipeline
+from trimtab.spec.overrides import is_inside
 
 DIGITS = 6
 """Significant digits that are written; the measurements themselves scatter by far more."""
 
 
-def load_profile_for(pipeline: Pipeline, path: Path | None = None) -> Profile:
+def load_profile_for(pipeline: Pipeline, path: Path | None = None, overrides: Sequence[str] = ()) -> Profile:
     """The profile of a pipeline, checked to belong to it.
 
     Args:
         pipeline: As read from its file; that file says where the profile is (in the file's folder `profile.json`,
             unless the file says otherwise).
         path: Another profile file to read instead.
+        overrides: Those that the pipeline file was read with: `profile=other.json` names another profile file, and
+            `profile.tasks.read.large.load_time_s=2` changes a profile that is inline in the pipeline file.
 
     Raises:
         ProfileError: there is no profile, it is wrong, or it belongs to other variants or other model files.
     """
-    return match_profile(pipeline, _find_profile(pipeline, path))
+    return match_profile(pipeline, _find_profile(pipeline, path, overrides))
 
 
 def load_profile(path: Path) -> Profile:
@@ -87,12 +90,15 @@ def save_profile(profile: Profile, path: Path) -> None:
 
 
 def format_profile(profile: Profile) -> str:
-    """The profile file's text: a line for each point, times to six digits. Variants without points are left out."""
+    """The profile file's text: a line for each point, times to six digits.
+
+    Variants without points and without a capacity table are left out.
+    """
     content: dict[str, Any] = {"trimtab_profile": VERSION}
     if profile.provenance is not None:
         content["provenance"] = _provenance_content(profile.provenance)
     content["tasks"] = {
-        task: {name: _variant_content(measured) for name, measured in variants.items() if measured.points}
+        task: {name: _variant_content(measured) for name, measured in variants.items() if _is_measured(measured)}
         for task, variants in profile.variants.items()
     }
     try:
@@ -101,15 +107,16 @@ def format_profile(profile: Profile) -> str:
         raise ProfileError("the profile holds a number that is not finite", wanted="finite numbers") from None
 
 
-def _find_profile(pipeline: Pipeline, path: Path | None) -> Profile:
+def _find_profile(pipeline: Pipeline, path: Path | None, overrides: Sequence[str]) -> Profile:
     if path is not None:
+        _refuse_overrides(path, overrides)
         return load_profile(path)
     if pipeline.source is None:
         raise ProfileError(
             f"pipeline '{pipeline.name}' was not read from a file, so nothing says where its profile is",
             next_step="name the profile file",
         )
-    found = profile_entry(pipeline.source)
+    found = profile_entry(pipeline.source, overrides)
     if isinstance(found, Document):
         document = found.with_kind(ProfileError)
         return _profile(document, document.validate(ProfileEntry))
@@ -121,6 +128,21 @@ def _find_profile(pipeline: Pipeline, path: Path | None) -> Profile:
             next_step=f"measure it: trimtab profile {pipeline.source}",
         )
     return load_profile(found)
+
+
+def _is_measured(variant: VariantProfile) -> bool:
+    return bool(variant.points or variant.capacity)
+
+
+def _refuse_overrides(path: Path, overrides: Sequence[str]) -> None:
+    wrong = [override for override in overrides if is_inside(override, "profile")]
+    if wrong:
+        raise ProfileError(
+            "overrides change the profile that is inline in the pipeline file, and another one was named",
+            where=f"--set {wrong[0]}",
+            got=str(path),
+            next_step="leave the overrides of profile out, or the profile file",
+        )
 
 
 def _profile(document: Document, entry: ProfileEntry) -> Profile:
@@ -142,10 +164,18 @@ def _profile(document: Document, entry: ProfileEntry) -> Profile:
 
 
 def _check_variant(field: FieldPath, entry: VariantProfileEntry) -> Iterator[Mistake]:
+    if entry.points is None and entry.capacity is None:
+        yield Mistake(field, "nothing is measured", wanted="points, a capacity table, or both")
+    rows: Counter[int] = Counter()
+    for i, row in enumerate(entry.capacity or ()):
+        if rows[row.cores]:
+            at: FieldPath = (*field, "capacity", i)
+            yield Mistake(at, "this row is given twice", f"cores {row.cores}", "each number of cores once")
+        rows[row.cores] += 1
     if isinstance(entry.points, list):
         seen: Counter[tuple[int, int, int]] = Counter()
         for i, point in enumerate(entry.points):
-            at: FieldPath = (*field, "points", i)
+            at = (*field, "points", i)
             yield from _check_shape(at, point)
             yield from _check_times(at, point)
             shape = (point.cores, point.threads, point.batch)
@@ -177,10 +207,10 @@ def _check_times(field: FieldPath, point: PointEntry) -> Iterator[Mistake]:
 
 
 def _variant(task: str, name: str, entry: VariantProfileEntry) -> VariantProfile:
-    if isinstance(entry.points, list):
-        points = [_point(point) for point in entry.points]
-    else:
+    if isinstance(entry.points, dict):
         points = [ServicePoint(1, 1, int(batch), mean_s, {}, 0) for batch, mean_s in entry.points.items()]
+    else:
+        points = [_point(point) for point in entry.points or ()]
     return VariantProfile(
         task,
         name,
@@ -189,6 +219,7 @@ def _variant(task: str, name: str, entry: VariantProfileEntry) -> VariantProfile
         memory_bytes=entry.memory_bytes,
         model_sha256=entry.model_sha256,
         checks=tuple(CapacityCheck(**dict(check)) for check in entry.checks),
+        capacity=tuple(sorted((CapacityPoint(**dict(row)) for row in entry.capacity or ()), key=lambda row: row.cores)),
     )
 
 
@@ -218,7 +249,8 @@ def _variant_content(measured: VariantProfile) -> dict[str, Any]:
         "model_sha256": measured.model_sha256,
         "load_time_s": None if measured.load_time_s is None else _rounded(measured.load_time_s),
         "memory_bytes": measured.memory_bytes,
-        "points": [_point_content(point) for point in points],
+        "points": [_point_content(point) for point in points] or None,
+        "capacity": [_row_content(row) for row in sorted(measured.capacity, key=lambda row: row.cores)] or None,
         "checks": [_check_content(check) for check in measured.checks] or None,
     }
     return {name: value for name, value in content.items() if value is not None}
@@ -230,6 +262,10 @@ def _point_content(point: ServicePoint) -> dict[str, Any]:
     if point.quantiles_s:
         content["quantiles_s"] = {_quantile(q): _rounded(seconds) for q, seconds in sorted(point.quantiles_s.items())}
     return {**content, "samples": point.samples}
+
+
+def _row_content(row: CapacityPoint) -> dict[str, Any]:
+    return {"cores": row.cores, "rate_rps": _rounded(row.rate_rps), "latency_s": _rounded(row.latency_s)}
 
 
 def _check_content(check: CapacityCheck) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trimtab.errors import ModelError, ProfileError
 from trimtab.profile.model import Profile, VariantProfile
-from trimtab.spec.mistakes import did_you_mean, one_of
+from trimtab.spec.mistakes import did_you_mean, one_of, together
 from trimtab.spec.model import Pipeline, Variant
 
 
@@ -24,15 +24,7 @@ def match_profile(pipeline: Pipeline, profile: Profile) -> Profile:
     """
     wrong = [*_unknown(pipeline, profile), *_missing(pipeline, profile), *_other_models(pipeline, profile)]
     if wrong:
-        first, *others = wrong
-        raise ProfileError(
-            first.what,
-            where=first.where,
-            got=first.got,
-            wanted=first.wanted,
-            next_step=first.next_step,
-            also=others,
-        )
+        raise together(wrong)
     ordered = {
         task.name: {name: profile.variants[task.name][name] for name in task.variants}
         for task in pipeline.tasks.values()

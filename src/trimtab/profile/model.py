@@ -56,6 +56,19 @@ class CapacityCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class CapacityPoint:
+    """One row of a capacity table: a replica of `cores` cores serves up to `rate_rps` within `latency_s`.
+
+    Published profiles often keep no service times, just this (InfAdapter, EuroMLSys 2023). Requests are served one by
+    one, and the response time at any rate up to this one is taken to be `latency_s`.
+    """
+
+    cores: int
+    rate_rps: float
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """A service time read from a profile; `extrapolated` when it lies outside what was measured."""
 
@@ -76,6 +89,8 @@ class VariantProfile:
     model_sha256: str | None = None
     """Digest of the model file that was measured; None for published or hand-written profiles."""
     checks: tuple[CapacityCheck, ...] = ()
+    capacity: tuple[CapacityPoint, ...] = ()
+    """A capacity table, ascending in cores; used for a number of cores that no point has."""
 
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """The (cores, threads) pairs that were measured, ascending."""

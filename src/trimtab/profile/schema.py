@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from trimtab.spec.forms import Count, Duration, Entry, Name, TaskName, by_type, form, json_schema
 from trimtab.spec.mistakes import Wanted
-from trimtab.spec.schema import Duration, Entry, Name, TaskName, by_type, form, json_schema
 
 VERSION = 1
 """The format's version, in the field `trimtab_profile`; a reader refuses any other."""
 
-Count = Annotated[int, Field(ge=1), Wanted("a whole number of at least 1")]
 Seconds = Annotated[float, Field(gt=0), Wanted("a number of seconds above 0")]
 Quantile = Annotated[str, Field(pattern=r"^0?\.[0-9]*[1-9][0-9]*$"), Wanted("a quantile between 0 and 1, such as 0.99")]
 BatchKey = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$"), Wanted("a batch size, a whole number of at least 1")]
@@ -63,8 +62,21 @@ class CheckEntry(Entry):
     """Whether the served rate kept up with the offered one and the queue did not grow."""
 
 
+class CapacityEntry(Entry):
+    """A row of a capacity table: what one replica serves, and how fast, one request after the other."""
+
+    cores: Count
+    """Cores of the replica."""
+    rate_rps: Annotated[float, Field(gt=0), Wanted("a number of requests per second above 0")]
+    """Requests per second that it serves within `latency_s`."""
+    latency_s: Seconds
+    """Response time at any rate up to `rate_rps`, seconds."""
+
+
 class VariantProfileEntry(Entry):
-    """All that was measured of one variant."""
+    """All that was measured of one variant: service times, or a capacity table, or both."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["points"]}, {"required": ["capacity"]}]})
 
     model_sha256: Annotated[
         str | None, Field(pattern=r"^[0-9a-f]{64}$"), Wanted("a SHA-256 digest, 64 hexadecimal digits")
@@ -74,13 +86,22 @@ class VariantProfileEntry(Entry):
     """From the request to load the model until it can serve, seconds. Default: unknown."""
     memory_bytes: Annotated[int | None, Field(ge=0), Wanted("a whole number of bytes of at least 0")] = None
     """Resident memory that one loaded copy adds. Default: unknown."""
-    points: Annotated[
-        Annotated[list[PointEntry], Field(min_length=1), form("list")]
-        | Annotated[dict[BatchKey, Duration], Field(min_length=1), form("short")],
-        by_type("short", "list"),
-        Wanted("a list of points, or batch sizes and their mean on one core such as {1: 4ms, 8: 20ms}"),
-    ]
+    points: (
+        Annotated[
+            Annotated[list[PointEntry], Field(min_length=1), form("list")]
+            | Annotated[dict[BatchKey, Duration], Field(min_length=1), form("short")],
+            by_type("short", "list"),
+            Wanted("a list of points, or batch sizes and their mean on one core such as {1: 4ms, 8: 20ms}"),
+        ]
+        | None
+    ) = None
     """Service times: a list of points, or in short batch sizes and their mean service time on one core."""
+    capacity: Annotated[
+        list[CapacityEntry] | None,
+        Field(min_length=1),
+        Wanted("a list of rows such as [{cores: 2, rate_rps: 30, latency_s: 0.2}]"),
+    ] = None
+    """A capacity table, for numbers of cores that no point has."""
     checks: Annotated[list[CheckEntry], Wanted("a list of open-loop checks")] = Field(default_factory=list[CheckEntry])
     """Open-loop checks of the capacity."""
 

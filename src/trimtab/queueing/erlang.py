@@ -7,21 +7,45 @@ from __future__ import annotations
 
 import math
 
+from trimtab.compiled import kernel
+
+
+@kernel()
+def blocking_after(blocking: float, first: int, last: int, load: float) -> float:
+    """Erlang B with `last` servers, from its value with `first - 1` of them (1 with none).
+
+    Source: the recursion B(k) = a·B(k-1) / (k + a·B(k-1)), stable for any load (D. L. Jagerman, Bell System Technical
+    Journal 53, 1974, §II).
+    """
+    for k in range(first, last + 1):
+        blocking = load * blocking / (k + load * blocking)
+    return blocking
+
+
+@kernel()
+def blocking_between(blocking: float, below: int, servers: float, load: float) -> float:
+    """Erlang B with a number of servers that is not whole, from its value with `below` = ⌊servers⌋ of them.
+
+    On the logarithm it is linear between whole numbers, which is near: log B is concave and nearly straight in the
+    number of servers (D. L. Jagerman, Bell System Technical Journal 53, 1974).
+    """
+    part = servers - below
+    if part <= 0.0:
+        return blocking
+    above = load * blocking / (below + 1 + load * blocking)
+    return float(blocking ** (1.0 - part) * above**part)
+
 
 def erlang_b(servers: int, offered_load: float) -> float:
     """Probability that an arrival finds all servers busy when none may wait (M/G/c/c).
 
-    Source: A. K. Erlang (1917), by the recursion B(k) = a·B(k-1) / (k + a·B(k-1)), which is stable for any load
-    (D. L. Jagerman, Bell System Technical Journal 53, 1974, §II).
+    Source: A. K. Erlang (1917), by `blocking_after`.
 
     Raises:
         ValueError: fewer than one server, or a load that is negative or not finite.
     """
     _check(servers, offered_load)
-    blocking = 1.0
-    for k in range(1, servers + 1):
-        blocking = offered_load * blocking / (k + offered_load * blocking)
-    return blocking
+    return blocking_after(1.0, 1, servers, offered_load)
 
 
 def erlang_c(servers: int, offered_load: float) -> float:

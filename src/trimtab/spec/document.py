@@ -8,9 +8,11 @@ refused with a word: anchors, tags, several documents in one file, values that a
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from trimtab.errors import TrimtabError
-from trimtab.spec.mistakes import FieldPath, Mistake, explain, format_field
+from trimtab.spec.mistakes import FieldPath, Mistake, explain, format_field, together
 
 BYTES_LIMIT = 64 << 20
 """A larger file is no pipeline and no profile."""
@@ -42,6 +44,8 @@ class Document:
     """The class of the errors."""
     at: FieldPath = ()
     """Path of `data` in the whole file."""
+    overrides: Mapping[FieldPath, str] = field(default_factory=dict)
+    """Where no line but an override gave the value: its path in the whole file, and the override as errors show it."""
 
     def inside(self, name: str) -> Document:
         """The part that stands in the field `name` of this mapping."""
@@ -54,10 +58,9 @@ class Document:
 
     def where(self, field: FieldPath) -> str:
         """`pipeline.yaml:12: tasks.read.after[0]`; the line of an absent field is that of what should hold it."""
-        path = (*self.at, *field)
-        known = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self.lines), ())
-        line = f"{self.source}:{self.lines.get(known, 1)}"
-        return f"{line}: {format_field(path)}" if path else line
+        path, known = (*self.at, *field), self._known(field)
+        place = self.overrides.get(known) or f"{self.source}:{self.lines.get(known, 1)}"
+        return f"{place}: {format_field(path)}" if path else place
 
     def validate(self, schema: type[_Model]) -> _Model:
         """This content as `schema`.
@@ -71,23 +74,23 @@ class Document:
             raise self.error(explain(error, schema)) from None
 
     def error(self, mistakes: Sequence[Mistake]) -> TrimtabError:
-        """All the mistakes (at least one) as one error, in the order of their lines."""
-        first, *others = sorted(mistakes, key=lambda m: self._line(m.field))
-        return self.kind(
-            first.what,
-            where=self.where(first.field),
-            got=first.got,
-            wanted=first.wanted,
-            next_step=first.next_step,
-            also=[
+        """All the mistakes (at least one) as one error, in the order of their lines, those of overrides last."""
+        return together(
+            [
                 self.kind(m.what, where=self.where(m.field), got=m.got, wanted=m.wanted, next_step=m.next_step)
-                for m in others
-            ],
+                for m in sorted(mistakes, key=lambda m: self._line(m.field))
+            ]
         )
 
-    def _line(self, field: FieldPath) -> int:
+    def _line(self, field: FieldPath) -> float:
+        known = self._known(field)
+        return math.inf if known in self.overrides else self.lines.get(known, 1)
+
+    def _known(self, field: FieldPath) -> FieldPath:
+        """The innermost of the field and all that holds it of which it is known where it was given."""
         path = (*self.at, *field)
-        return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)
+        around = (path[:n] for n in range(len(path), 0, -1))
+        return next((part for part in around if part in self.lines or part in self.overrides), ())
 
 
 def read_text(path: Path, kind: type[TrimtabError], what: str) -> str:
@@ -127,41 +130,79 @@ def parse_document(text: str, source: str, kind: type[TrimtabError]) -> Document
     Raises:
         TrimtabError: of class `kind`: the text is no YAML, is empty, or uses what is left out (see this module's head).
     """
-    if text.lstrip()[:1] in ("{", "["):
-        text = _json_as_yaml(text)
-    events = yaml.parse(text, Loader=yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
+    with _explained(text, source, kind):
+        reader = _Reader(text, source, kind)
+        return Document(source, reader.read(), reader.lines, kind)
+
+
+def parse_value(text: str, override: str, kind: type[TrimtabError], field: FieldPath) -> Value:
+    """One value, a scalar or a collection in braces or brackets, by the rules of a file.
+
+    Args:
+        text: The value.
+        override: What gives it, as errors show it in the place of a file and line.
+        kind: The class of the errors.
+        field: Where the value is to stand, at least one name.
+
+    Raises:
+        TrimtabError: of class `kind`, as for `parse_document`.
+    """
+    with _explained(text, override, kind, numbered=False):
+        return _Reader(text, override, kind, numbered=False).read(field)
+
+
+@contextmanager
+def _explained(text: str, source: str, kind: type[TrimtabError], *, numbered: bool = True) -> Iterator[None]:
+    """The parser's errors in our words."""
     try:
-        return _Reader(source, kind, events).document()
+        yield
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = ", ".join(part for part in (error.context, error.problem) if part)
-        where = f"{source}:{mark.line + 1}" if mark else source
+        where = f"{source}:{mark.line + 1}" if mark and numbered else source
         raise kind("not valid YAML or JSON", where=where, got=problem) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else 1
+        where = f"{source}:{line}" if numbered else source
         got = f"a control character ({error.character!r})"
-        raise kind("not a text file", where=f"{source}:{line}", got=got, wanted="text in YAML or JSON") from None
+        raise kind("not a text file", where=where, got=got, wanted="text in YAML or JSON") from None
 
 
 class _Reader:
     """Builds the values from the parser's events, which come in the order of the file."""
 
-    def __init__(self, source: str, kind: type[TrimtabError], events: Iterator[yaml.Event]) -> None:
+    def __init__(self, text: str, source: str, kind: type[TrimtabError], *, numbered: bool = True) -> None:
+        """With `numbered`, errors add the line to `source`."""
+        if text.lstrip()[:1] in ("{", "["):
+            text = _json_as_yaml(text)
+        self._events = yaml.parse(text, Loader=yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
         self._source = source
         self._kind = kind
-        self._events = events
-        self._lines: dict[FieldPath, int] = {}
+        self._numbered = numbered
+        self.lines: dict[FieldPath, int] = {}
+        """Of each field and list item that was read."""
 
-    def document(self) -> Document:
+    def read(self, path: FieldPath = ()) -> Value:
+        """The whole text as the value at `path`; below the top, collections have to be in braces or brackets."""
         next(self._events)  # the stream's start
-        if isinstance(next(self._events), yaml.StreamEndEvent):
-            raise self._kind("the file is empty", where=self._source)
-        data = self._value(next(self._events), ())
+        if isinstance(start := next(self._events), yaml.StreamEndEvent):
+            raise self._empty(start, path)
+        start = next(self._events)
+        if path and getattr(start, "flow_style", True) is False:
+            wanted = "mappings in braces {}, lists in brackets []"
+            raise self._kind("not a single value", where=self._at(start, path), wanted=wanted)
+        data = self._value(start, path)
         next(self._events)  # the document's end
         after = next(self._events)
         if not isinstance(after, yaml.StreamEndEvent):
             raise self._kind("a second document begins here", where=self._at(after, ()), wanted="one document a file")
-        return Document(self._source, data, self._lines, self._kind)
+        return data
+
+    def _empty(self, event: yaml.Event, path: FieldPath) -> TrimtabError:
+        if not path:
+            return self._kind("the file is empty", where=self._source)
+        step = "give it one, or leave the field out"
+        return self._kind("has no value", where=self._at(event, path), next_step=step)
 
     def _value(self, event: yaml.Event, path: FieldPath) -> Value:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
@@ -189,12 +230,9 @@ class _Reader:
             name: str = key.value
             field = (*path, name)
             if name in mapping:
-                raise self._kind(
-                    "given twice",
-                    where=self._at(key, field),
-                    next_step=f"the first is in line {self._lines[field]}; keep one",
-                )
-            self._lines[field] = _line(key)
+                step = f"the first is in line {self.lines[field]}; keep one" if self._numbered else "keep one"
+                raise self._kind("given twice", where=self._at(key, field), next_step=step)
+            self.lines[field] = _line(key)
             mapping[name] = self._value(next(self._events), field)
         return mapping
 
@@ -202,7 +240,7 @@ class _Reader:
         items: list[Value] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             field = (*path, len(items))
-            self._lines[field] = _line(event)
+            self.lines[field] = _line(event)
             items.append(self._value(event, field))
         return items
 
@@ -211,11 +249,7 @@ class _Reader:
         if not event.implicit[0]:  # quoted
             return text
         if text in _NULLS:
-            if not path:
-                raise self._kind("the file is empty", where=self._source)
-            raise self._kind(
-                "has no value", where=self._at(event, path), next_step="give it one, or leave the field out"
-            )
+            raise self._empty(event, path)
         if text in _BOOLEANS:
             return _BOOLEANS[text]
         if _INTEGER.fullmatch(text):
@@ -225,7 +259,7 @@ class _Reader:
         return text
 
     def _at(self, event: yaml.Event, path: FieldPath) -> str:
-        place = f"{self._source}:{_line(event)}"
+        place = f"{self._source}:{_line(event)}" if self._numbered else self._source
         return f"{place}: {format_field(path)}" if path else place
 
 

@@ -1,45 +1,71 @@
 """From the pipeline file to a `Pipeline`: `load_pipeline(path)`. The file is parsed here, once, and nowhere else.
 
-The forms of the fields are checked by `spec.schema`; here it is checked how they fit together, and the tasks are put
-into topological order. Everything wrong that can be found in one pass is reported together.
+The forms of the fields are checked by `spec.schema`, how they fit together by `spec.checks`; here the values are built,
+with the tasks in topological order. Everything wrong that can be found in one pass is reported together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from trimtab.errors import ModelError, SpecError
+from trimtab.spec.checks import WEIGHTS, check
 from trimtab.spec.document import Document, parse_document, read_text
-from trimtab.spec.mistakes import FieldPath, Mistake, did_you_mean, format_value, one_of
-from trimtab.spec.model import REQUEST, Budget, Edge, Objective, Pipeline, Prices, Slo, Task, Variant
-from trimtab.spec.schema import EdgeEntry, ObjectiveEntry, PipelineEntry, TaskEntry
+from trimtab.spec.mistakes import Mistake
+from trimtab.spec.model import (
+    AccuracyModel,
+    Budget,
+    Edge,
+    Instance,
+    Objective,
+    Pipeline,
+    Planning,
+    Prices,
+    Serverless,
+    Slo,
+    Task,
+    Variant,
+)
+from trimtab.spec.overrides import apply_overrides
+from trimtab.spec.schema import (
+    AccuracyEntry,
+    EdgeEntry,
+    InstanceEntry,
+    ObjectiveEntry,
+    PipelineEntry,
+    PricesEntry,
+    TaskEntry,
+)
+
+_HOUR_S = 3600.0
 
 
-def load_pipeline(path: Path, *, check_files: bool = True) -> Pipeline:
+def load_pipeline(path: Path, *, check_files: bool = True, overrides: Sequence[str] = ()) -> Pipeline:
     """Read and check a pipeline file.
 
     Args:
         path: A file in YAML or JSON.
         check_files: Whether every model file that is named has to exist; not needed where the pipeline is only planned.
+        overrides: Values that stand in the place of the file's, such as `slo.latency=300ms`; see `spec.overrides`.
 
     Raises:
-        SpecError: the file cannot be read, or is wrong; tells file, line, field, what was got and what was wanted.
+        SpecError: the file cannot be read, or is wrong; tells file, line, field, what was got and what was wanted. What
+            is wrong in an override is told with the override in the place of file and line.
         ModelError: a model file does not exist.
     """
-    return parse_pipeline(read_text(path, SpecError, "pipeline file"), path, check_files=check_files)
+    text = read_text(path, SpecError, "pipeline file")
+    return parse_pipeline(text, path, check_files=check_files, overrides=overrides)
 
 
-def parse_pipeline(text: str, source: Path | None = None, *, check_files: bool = True) -> Pipeline:
+def parse_pipeline(
+    text: str, source: Path | None = None, *, check_files: bool = True, overrides: Sequence[str] = ()
+) -> Pipeline:
     """`load_pipeline` from text; model paths are relative to the folder of `source` (None: the current one)."""
-    document = parse_document(text, str(source or "pipeline"), SpecError)
+    document = apply_overrides(parse_document(text, str(source or "pipeline"), SpecError), overrides)
     entry = document.validate(PipelineEntry)
-    mistakes = [*_check_names(entry), *_check_edges(entry), *_check_objective(entry)]
-    order: list[str] = []
-    if not mistakes:
-        order, mistakes = _topological_order(entry)
-    if not mistakes:
-        mistakes = list(_check_inputs(entry, order))
+    order, mistakes = check(entry)
     if mistakes:
         raise document.error(mistakes)
     base = source.parent if source else Path()
@@ -47,9 +73,18 @@ def parse_pipeline(text: str, source: Path | None = None, *, check_files: bool =
         name=entry.name,
         tasks={name: _task(name, entry.tasks[name], base) for name in order},
         slo=Slo(entry.slo.latency, entry.slo.quantile),
-        budget=Budget(entry.budget.cores, entry.budget.memory, entry.budget.replicas_per_task),
+        budget=Budget(
+            cores=entry.budget.cores,
+            memory_bytes=entry.budget.memory,
+            replicas_per_task=entry.budget.replicas_per_task,
+            replicas=entry.budget.replicas,
+            cost_per_hour=entry.budget.cost_per_hour,
+        ),
         objective=_objective(entry.objective),
-        prices=Prices(entry.prices.core_hour, entry.prices.currency),
+        prices=_prices(entry.prices),
+        accuracy=_accuracy(entry.accuracy, order),
+        planning=Planning(**dict(entry.planning)),
+        policies={name: {key: _frozen(value) for key, value in s.items()} for name, s in entry.policies.items()},
         source=source.absolute() if source else None,
     )
     if check_files:
@@ -57,13 +92,18 @@ def parse_pipeline(text: str, source: Path | None = None, *, check_files: bool =
     return pipeline
 
 
-def profile_entry(source: Path) -> Path | Document:
+def profile_entry(source: Path, overrides: Sequence[str] = ()) -> Path | Document:
     """What a pipeline file says about its profile: the path of a file, which need not exist, or inline content.
+
+    Args:
+        source: The pipeline file.
+        overrides: As for `load_pipeline`.
 
     Raises:
         SpecError: the pipeline file cannot be read or is wrong.
     """
     document = parse_document(read_text(source, SpecError, "pipeline file"), str(source), SpecError)
+    document = apply_overrides(document, overrides)
     entry = document.validate(PipelineEntry)
     if isinstance(entry.profile, str):
         return source.parent / entry.profile
@@ -77,7 +117,7 @@ def _task(name: str, entry: TaskEntry, base: Path) -> Task:
             variant: Variant(variant, (base / v.model).resolve() if v.model else None, v.accuracy, v.measured_on)
             for variant, v in entry.variants.items()
         },
-        after=tuple(Edge(upstream, edge.fan_out) for upstream, edge in _edges(entry).items()),
+        after=tuple(Edge(upstream, edge.fan_out, dict(edge.fan_out_by)) for upstream, edge in _edges(entry).items()),
         inputs=dict(entry.inputs),
     )
 
@@ -87,96 +127,40 @@ def _edges(entry: TaskEntry) -> Mapping[str, EdgeEntry]:
 
 
 def _objective(entry: str | ObjectiveEntry) -> Objective:
-    if isinstance(entry, ObjectiveEntry):
-        weights = {name: getattr(entry, name) for name in ("alpha", "beta", "delta")}
-        return Objective(entry.kind, **{name: weight for name, weight in weights.items() if weight is not None})
-    return Objective(entry)  # type: ignore[arg-type]  # one of the kinds, as the schema has checked
+    if not isinstance(entry, ObjectiveEntry):
+        return Objective(entry)  # type: ignore[arg-type]  # one of the kinds, as the schema has checked
+    weights = {name: weight for name in WEIGHTS if (weight := getattr(entry, name)) is not None}
+    return Objective(entry.kind, **weights, accuracy_floor=entry.accuracy_floor, cost=entry.cost)
 
 
-def _check_objective(entry: PipelineEntry) -> Iterator[Mistake]:
-    objective = entry.objective
-    if isinstance(objective, ObjectiveEntry) and objective.kind == "accurate-under-budget":
-        for name in ("alpha", "beta", "delta"):
-            if (weight := getattr(objective, name)) is not None:
-                yield Mistake(
-                    ("objective", name),
-                    "the objective accurate-under-budget has no weights",
-                    format_value(weight),
-                    "no weight",
-                    "leave it out, or choose kind: weighted",
-                )
-
-
-def _check_names(entry: PipelineEntry) -> Iterator[Mistake]:
-    taken = {REQUEST: "the request's tensors", entry.name: "the pipeline"}
-    for name in entry.tasks:
-        if name in taken:
-            yield Mistake(("tasks", name), f"this name is taken by {taken[name]}", f"'{name}'", "another name")
-
-
-def _check_edges(entry: PipelineEntry) -> Iterator[Mistake]:
-    for name, task in entry.tasks.items():
-        upstreams = list(task.after)
-        for i, upstream in enumerate(upstreams):
-            field: FieldPath = ("tasks", name, "after", upstream if isinstance(task.after, dict) else i)
-            if upstream == name:
-                yield Mistake(field, "a task cannot run after itself", f"'{name}'", "another task")
-            elif upstream not in entry.tasks:
-                others = [other for other in entry.tasks if other != name]
-                step = did_you_mean(upstream, others)
-                yield Mistake(field, "there is no such task", f"'{upstream}'", one_of(others), step)
-            elif upstream in upstreams[:i]:
-                yield Mistake(field, "named twice", f"'{upstream}'", "each task once")
-
-
-def _topological_order(entry: PipelineEntry) -> tuple[list[str], list[Mistake]]:
-    """Task names, each after those it runs after, else in the file's order; or the mistake that some form a cycle."""
-    order: list[str] = []
-    waiting = dict.fromkeys(entry.tasks)
-    while waiting:
-        ready = next((name for name in waiting if not any(up in waiting for up in entry.tasks[name].after)), None)
-        if ready is None:
-            return order, [_cycle(entry, waiting)]
-        order.append(ready)
-        del waiting[ready]
-    return order, []
-
-
-def _cycle(entry: PipelineEntry, waiting: Mapping[str, None]) -> Mistake:
-    """Each waiting task has an upstream one that waits, so going up arrives at one that was seen before."""
-    path = [next(iter(waiting))]
-    while (upstream := next(up for up in entry.tasks[path[-1]].after if up in waiting)) not in path:
-        path.append(upstream)
-    cycle = [*path[path.index(upstream) :], upstream][::-1]
-    first = min(cycle, key=list(entry.tasks).index)
-    start = cycle.index(first)
-    cycle = [*cycle[start:-1], *cycle[: start + 1]]
-    return Mistake(
-        ("tasks", first, "after"),
-        "the tasks form a cycle",
-        " → ".join(cycle),
-        "tasks that lead from the request onwards",
+def _prices(entry: PricesEntry) -> Prices:
+    by_use = entry.serverless
+    return Prices(
+        core_hour=entry.core_hour,
+        currency=entry.currency,
+        instances={name: _instance(name, instance) for name, instance in (entry.instances or {}).items()},
+        serverless=Serverless(by_use.core_second, by_use.request, by_use.cores, by_use.memory) if by_use else None,
     )
 
 
-def _check_inputs(entry: PipelineEntry, order: list[str]) -> Iterator[Mistake]:
-    ancestors: dict[str, set[str]] = {}
-    for name in order:
-        ups = entry.tasks[name].after
-        ancestors[name] = set(ups).union(*(ancestors[up] for up in ups))
-        for tensor, source in entry.tasks[name].inputs.items():
-            task = source.partition(".")[0]
-            field = ("tasks", name, "inputs", tensor)
-            before = [other for other in order if other in ancestors[name]]
-            wanted = one_of(f"{other}.<tensor>" for other in [REQUEST, *before])
-            if task not in entry.tasks and task != REQUEST:
-                step = did_you_mean(task, [REQUEST, *before])
-                yield Mistake(field, "there is no such source", f"'{source}'", wanted, step)
-            elif task == name:
-                yield Mistake(field, "a task cannot read its own output", f"'{source}'", wanted)
-            elif task != REQUEST and task not in ancestors[name]:
-                step = f"add {task} to the field after of {name}"
-                yield Mistake(field, f"task '{task}' does not run before '{name}'", f"'{source}'", wanted, step)
+def _instance(name: str, entry: InstanceEntry) -> Instance:
+    per_second = entry.per_second if entry.per_hour is None else entry.per_hour / _HOUR_S
+    assert per_second is not None  # one of the two is there, as was checked
+    return Instance(name, entry.cores, per_second, entry.memory)
+
+
+def _accuracy(entry: str | AccuracyEntry, order: Sequence[str]) -> AccuracyModel:
+    if not isinstance(entry, AccuracyEntry):
+        return AccuracyModel(entry)  # type: ignore[arg-type]  # one of the kinds, as the schema has checked
+    table = {tuple(row.variants[task] for task in order): row.accuracy for row in entry.table or ()}
+    return AccuracyModel(entry.kind, table)
+
+
+def _frozen(value: Any) -> Any:
+    """A setting with tuples for lists, so that nothing that holds it can change it by accident."""
+    if isinstance(value, dict):
+        return {name: _frozen(item) for name, item in value.items()}
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
 def _check_models(pipeline: Pipeline, document: Document) -> None:

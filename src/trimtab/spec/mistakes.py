@@ -14,6 +14,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from trimtab.errors import TrimtabError
+
 FieldPath = tuple[str | int, ...]
 """Where a value stands in a file: names of fields and positions in lists, outermost first."""
 
@@ -40,6 +42,14 @@ class Wanted:
 
     text: str
     next_step: str | None = None
+
+
+def together(errors: Sequence[TrimtabError]) -> TrimtabError:
+    """Errors of one class (at least one) as one error: the first, with the others beside it."""
+    first, *others = errors
+    return type(first)(
+        first.what, where=first.where, got=first.got, wanted=first.wanted, next_step=first.next_step, also=others
+    )
 
 
 def format_field(field: FieldPath) -> str:

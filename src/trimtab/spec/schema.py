@@ -1,86 +1,20 @@
 """The pipeline file's fields: what may stand where. Descriptions here are what an editor shows beside each field.
 
-Only forms are checked here; how the parts fit together (upstream tasks exist, no cycles) is `spec.load`'s work.
+Only forms are checked here; how the parts fit together (upstream tasks exist, no cycles) is `spec.checks`'s work.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import ConfigDict, Field, WithJsonSchema
 
-from trimtab.spec.mistakes import FORM, Wanted
-from trimtab.units import parse_duration_s, parse_size_bytes
+from trimtab.spec.forms import Count, Duration, Entry, Name, Size, TaskName, by_type, form, json_schema
+from trimtab.spec.mistakes import Wanted
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-_TASK_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
-_AMOUNT = r"^\s*(?=[0.]*[1-9])[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?\s*"
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-TaskName = Annotated[
-    str,
-    Field(pattern=_TASK_PATTERN),
-    Wanted("a task's name: letters, digits, '-' and '_', beginning with a letter or digit"),
+Fraction = Annotated[
+    float, Field(ge=0, le=1), Wanted("a fraction from 0 to 1", "write a percentage as a fraction: 90 % is 0.9")
 ]
-"""Without dots, because `<task>.<output>` refers to a task's output."""
-
-
-def _quantity(parse: Callable[[str], float], wanted: str, example: str) -> Callable[[object], float]:
-    """A validator for amounts with a unit: a bare number is refused, because nobody can know what it means."""
-
-    def validate(value: object) -> float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            step = f"write its unit too, such as {example}" if value > 0 else None
-            raise PydanticCustomError("trimtab", "a number without a unit", {"wanted": wanted, "next_step": step})
-        if not isinstance(value, str):
-            raise PydanticCustomError("trimtab", "wrong type", {"wanted": wanted})
-        try:
-            amount = parse(value)
-        except ValueError:
-            raise PydanticCustomError("trimtab", "not an amount with a unit", {"wanted": wanted}) from None
-        if not (math.isfinite(amount) and amount > 0):
-            raise PydanticCustomError("trimtab", "out of range", {"wanted": wanted})
-        return amount
-
-    return validate
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(_quantity(parse_duration_s, "a duration above zero with its unit, such as 400ms or 2.5s", "400ms")),
-    WithJsonSchema({"type": "string", "pattern": _AMOUNT + r"(us|µs|ms|s|min|h)\s*$", "examples": ["400ms", "2.5s"]}),
-]
-"""Text such as `400ms`; in seconds once read."""
-
-Size = Annotated[
-    int,
-    BeforeValidator(_quantity(parse_size_bytes, "a size above zero with its unit, such as 512MiB or 4GB", "4GiB")),
-    WithJsonSchema(
-        {"type": "string", "pattern": _AMOUNT + r"(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)\s*$", "examples": ["512MiB", "4GB"]}
-    ),
-]
-"""Text such as `4GiB`; in bytes once read."""
-
-
-def form(tag: str) -> Tag:
-    """Names one of several forms that a field may take."""
-    return Tag(FORM + tag)
-
-
-def by_type(mapping: str, otherwise: str) -> Discriminator:
-    """Chooses a field's form: `mapping` for a mapping, `otherwise` for anything else."""
-    return Discriminator(lambda value: FORM + (mapping if isinstance(value, dict | BaseModel) else otherwise))
-
-
-class Entry(BaseModel):
-    """A mapping of the file: no unknown fields, no values of another type."""
-
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class VariantEntry(Entry):
@@ -88,9 +22,7 @@ class VariantEntry(Entry):
 
     model: Annotated[str | None, Field(min_length=1), Wanted("the path of an ONNX file, relative to this file")] = None
     """Path of the ONNX model, relative to this file. May be absent where the pipeline is only planned, never served."""
-    accuracy: Annotated[
-        float, Field(ge=0, le=1), Wanted("a fraction from 0 to 1", "write a percentage as a fraction: 90 % is 0.9")
-    ]
+    accuracy: Fraction
     """Accuracy as a fraction from 0 to 1."""
     measured_on: Annotated[str | None, Wanted("text that says what the accuracy was measured on")] = None
     """What the accuracy was measured on, in words."""
@@ -101,6 +33,11 @@ class EdgeEntry(Entry):
 
     fan_out: Annotated[float, Field(gt=0), Wanted("a number above 0")] = 1.0
     """Items of work that one answer of the task before gives, on average."""
+    fan_out_by: Annotated[
+        dict[Name, Annotated[float, Field(gt=0), Wanted("a number above 0")]],
+        Wanted("a mapping of variants of the task before to numbers, such as {locate-l: 1.8}"),
+    ] = Field(default_factory=dict[str, float])
+    """Variant of the task before to the fan-out of its answers, where it differs from `fan_out`."""
 
 
 _AFTER = Wanted("a list of tasks such as [locate], or a mapping such as {locate: {fan_out: 1.5}}")
@@ -141,34 +78,139 @@ class BudgetEntry(Entry):
     """CPU cores in all. Default: what the machine has."""
     memory: Annotated[Size | None, Wanted("a size above zero with its unit, such as 512MiB or 4GB")] = None
     """Memory in all, with its unit. Default: what the machine has."""
-    replicas_per_task: Annotated[int, Field(ge=1), Wanted("a whole number of at least 1")] = 100
+    replicas_per_task: Count = 100
     """Replicas of one task."""
+    replicas: Count | None = None
+    """Replicas of all tasks together. Default: no limit but the others."""
+    cost_per_hour: Annotated[float | None, Field(gt=0), Wanted("an amount of money above 0")] = None
+    """Money for an hour, in the currency of the prices. Default: no limit but the others."""
 
 
-ObjectiveKind = Literal["accurate-under-budget", "weighted"]
+ObjectiveKind = Literal["accurate-under-budget", "cheapest", "weighted"]
+_LONE_OBJECTIVES = WithJsonSchema({"type": "string", "enum": ["accurate-under-budget", "weighted"]})
+_Weight = Annotated[float | None, Field(ge=0), Wanted("a number of at least 0")]
 
 
 class ObjectiveEntry(Entry):
     """What is maximised, with its weights."""
 
     kind: ObjectiveKind
-    """`accurate-under-budget`: hold the SLO, then the highest accuracy within the budget, then the fewest cores.
-    `weighted`: alpha times accuracy, less beta times cores, less delta times batch sizes."""
-    alpha: Annotated[float | None, Field(ge=0), Wanted("a number of at least 0")] = None
+    """`accurate-under-budget`: hold the SLO, then the highest accuracy within the budget, then the least cost.
+    `cheapest`: hold the SLO, then the least cost at an accuracy of at least `accuracy_floor`. `weighted`: alpha times
+    accuracy, less beta times cost, less gamma times load time, less delta times batch sizes."""
+    alpha: _Weight = None
     """Weight of accuracy (only `weighted`; default 1)."""
-    beta: Annotated[float | None, Field(ge=0), Wanted("a number of at least 0")] = None
-    """Weight of one core (only `weighted`; default 0)."""
-    delta: Annotated[float | None, Field(ge=0), Wanted("a number of at least 0")] = None
+    beta: _Weight = None
+    """Weight of one core, or of one unit of money an hour (only `weighted`; default 0)."""
+    gamma: _Weight = None
+    """Weight of one second for which a change of plan waits (only `weighted`; default 0)."""
+    delta: _Weight = None
     """Weight of one more in a batch (only `weighted`; default 1e-6)."""
+    accuracy_floor: Annotated[float | None, Field(ge=0), Wanted("the lowest accuracy that will do, a fraction")] = None
+    """Lowest accuracy of the whole pipeline that will do (only `cheapest`, required there)."""
+    cost: Literal["cores", "money"] = "cores"
+    """What cost means: cores held, or money an hour by the prices."""
+
+
+AccuracyKind = Literal["product", "rank-sum", "measured"]
+_LONE_ACCURACIES = WithJsonSchema({"type": "string", "enum": ["product", "rank-sum"]})
+
+
+class CombinationEntry(Entry):
+    """The accuracy of the whole pipeline with one variant of each task."""
+
+    variants: Annotated[
+        dict[TaskName, Name], Wanted("a variant of every task, such as {locate: locate-s, read: read-l}")
+    ]
+    """Task to the variant that does it; every task is named."""
+    accuracy: Fraction
+    """Accuracy of the whole pipeline as a fraction from 0 to 1."""
+
+
+class AccuracyEntry(Entry):
+    """How accurate the whole pipeline is, given its tasks' variants."""
+
+    kind: AccuracyKind
+    """`product`: the product of the tasks' accuracies. `rank-sum`: the sum of the variants' ranks by accuracy, each
+    divided by the task's number of variants less one. `measured`: looked up in the table."""
+    table: Annotated[
+        list[CombinationEntry] | None,
+        Field(min_length=1),
+        Wanted("a list such as [{variants: {locate: locate-s, read: read-l}, accuracy: 0.81}]"),
+    ] = None
+    """The accuracy of every combination of variants (only `measured`, required there)."""
+
+
+_Price = Annotated[float, Field(ge=0), Wanted("a price of at least 0")]
+
+
+def _one_of(*fields: str) -> ConfigDict:
+    """For editors: exactly one of these fields is there."""
+    return ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in fields]})
+
+
+class InstanceEntry(Entry):
+    """A machine that can be rented: it runs replicas of one task."""
+
+    model_config = _one_of("per_hour", "per_second")
+
+    cores: Count
+    """Its cores."""
+    memory: Annotated[Size | None, Wanted("a size above zero with its unit, such as 512MiB or 4GB")] = None
+    """Its memory, with its unit. Default: not what limits."""
+    per_hour: _Price | None = None
+    """Price of one hour. Either this or `per_second`."""
+    per_second: _Price | None = None
+    """Price of one second. Either this or `per_hour`."""
+
+
+class ServerlessEntry(Entry):
+    """Capacity that is paid for by use: no traffic, no cost."""
+
+    core_second: _Price
+    """Price of one core for one second of service."""
+    request: _Price = 0.0
+    """Price of one call."""
+    cores: Count = 1
+    """Cores of the largest replica that it runs."""
+    memory: Annotated[Size | None, Wanted("a size above zero with its unit, such as 512MiB or 4GB")] = None
+    """Memory of the largest replica that it runs, with its unit. Default: not what limits."""
 
 
 class PricesEntry(Entry):
-    """What is paid for what is held."""
+    """What is paid for what is held: a price of a core, or a list of machines that can be rented."""
 
-    core_hour: Annotated[float | None, Field(ge=0), Wanted("a price of at least 0")] = None
-    """Price of one core for one hour. Default: unknown, so that no costs in money are told."""
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["core_hour", "instances"]}})
+
+    core_hour: _Price | None = None
+    """Price of one core for one hour. Default: unknown; with no price at all no costs in money are told."""
     currency: Annotated[str, Field(min_length=1, max_length=16), Wanted("a currency such as USD")] = "USD"
     """Currency of the prices."""
+    instances: Annotated[
+        dict[Name, InstanceEntry] | None,
+        Field(min_length=1),
+        Wanted("machines by name, such as {small: {cores: 4, per_hour: 0.17}}"),
+    ] = None
+    """Machines that can be rented, by name, in the place of `core_hour`."""
+    serverless: Annotated[ServerlessEntry | None, Wanted("a mapping such as {core_second: 0.00003, cores: 4}")] = None
+    """Capacity that is paid for by use. Default: there is none."""
+
+
+class PlanningEntry(Entry):
+    """What a plan may choose from, and how its latency is predicted."""
+
+    mix: Annotated[int, Field(ge=1, le=2), Wanted("1 or 2")] = 1
+    """Most variants that share a task's traffic."""
+    share_steps: Annotated[int, Field(ge=2, le=100), Wanted("a whole number from 2 to 100")] = 10
+    """A mix shares traffic in multiples of one over this."""
+    cores: Annotated[dict[TaskName, Count], Wanted("cores of one replica by task, such as {read: 2}")] = Field(
+        default_factory=dict[str, int]
+    )
+    """Task to the cores of one replica. Default: a task chooses among the profile's."""
+    max_batch: Count | None = None
+    """Largest batch size. Default: the largest that was measured."""
+    latency: Literal["tail", "paper"] = "tail"
+    """How latency is predicted: `tail`, with the wait for a busy replica, or `paper`, without, as IPA was published."""
 
 
 class PipelineEntry(Entry):
@@ -176,7 +218,7 @@ class PipelineEntry(Entry):
 
     schema_address: Annotated[str | None, Field(alias="$schema")] = None
     """Where the schema of this file is, for editors; nothing else reads it."""
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: Name
     """The pipeline's name."""
     tasks: Annotated[dict[TaskName, TaskEntry], Field(min_length=1), Wanted("tasks by name, at least one")]
     """The tasks by name, in any order."""
@@ -185,13 +227,32 @@ class PipelineEntry(Entry):
     budget: Annotated[BudgetEntry, Wanted("a mapping such as {cores: 2, memory: 4GiB}")] = BudgetEntry()
     """What the pipeline may hold at once. Default: what the machine has."""
     objective: Annotated[
-        Annotated[ObjectiveKind, form("kind")] | Annotated[ObjectiveEntry, form("weights")],
+        Annotated[ObjectiveKind, _LONE_OBJECTIVES, form("kind")] | Annotated[ObjectiveEntry, form("weights")],
         by_type("weights", "kind"),
-        Wanted("accurate-under-budget, weighted, or a mapping such as {kind: weighted, alpha: 1, beta: 0.05}"),
+        Wanted(
+            "accurate-under-budget, weighted, or a mapping such as {kind: weighted, alpha: 1, beta: 0.05} or "
+            "{kind: cheapest, accuracy_floor: 0.8}"
+        ),
     ] = "accurate-under-budget"
     """What is maximised: a kind, or a mapping of a kind and its weights."""
     prices: Annotated[PricesEntry, Wanted("a mapping such as {core_hour: 0.04, currency: USD}")] = PricesEntry()
-    """What is paid for what is held."""
+    """What is paid for what is held. Default: unknown."""
+    accuracy: Annotated[
+        Annotated[AccuracyKind, _LONE_ACCURACIES, form("kind")] | Annotated[AccuracyEntry, form("table")],
+        by_type("table", "kind"),
+        Wanted("product, rank-sum, or a mapping such as {kind: measured, table: [...]}"),
+    ] = "product"
+    """How accurate the whole pipeline is: a kind, or a mapping of the kind `measured` and its table."""
+    planning: Annotated[PlanningEntry, Wanted("a mapping such as {mix: 2, max_batch: 8}")] = PlanningEntry()
+    """What a plan may choose from, and how its latency is predicted."""
+    policies: Annotated[
+        dict[
+            Annotated[str, Field(min_length=1)],
+            Annotated[dict[str, Any], Wanted("settings by name, such as {threshold_rps: 4}")],
+        ],
+        Wanted("settings by policy, such as {ipa: {threshold_rps: 4}}"),
+    ] = Field(default_factory=dict[str, dict[str, Any]])
+    """Policy to its settings, where they differ from its defaults; the policy checks them."""
     profile: Annotated[
         Annotated[str, Field(min_length=1), form("path")] | Annotated[dict[str, Any], form("inline")],
         by_type("inline", "path"),
@@ -203,26 +264,3 @@ class PipelineEntry(Entry):
 def schema_json() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of the pipeline file, for editors and other programs."""
     return json_schema(PipelineEntry, "Trimtab pipeline file")
-
-
-def json_schema(entry: type[Entry], title: str) -> dict[str, Any]:
-    """The JSON schema of a file's outermost mapping."""
-    schema: dict[str, Any] = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    schema |= _strict(entry.model_json_schema(by_alias=True))
-    schema["title"] = title
-    return schema
-
-
-def _strict(node: Any) -> Any:
-    """The schema as strict as the reader: no null (an absent field is left out), no names that break the pattern."""
-    if isinstance(node, list):
-        return [_strict(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    kept = {key: _strict(value) for key, value in node.items() if not (key == "default" and value is None)}
-    if {"type": "null"} in kept.get("anyOf", ()):
-        forms = [item for item in kept.pop("anyOf") if item != {"type": "null"}]
-        kept |= forms[0] if len(forms) == 1 else {"anyOf": forms}
-    if "patternProperties" in kept:
-        kept["additionalProperties"] = False
-    return kept

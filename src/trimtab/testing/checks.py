@@ -23,8 +23,8 @@ from trimtab.testing.build import make_chain
 _RATES_RPS = (0.0, 0.5, 3.0, 10.0, 30.0, 100.0, 1000.0)
 
 
-def check_policy(policy: Policy) -> None:
-    """Ask a policy about a small chain at many rates and see that the answers are sound.
+def check_policy(policy: Policy, *, tasks: int = 2) -> None:
+    """Ask a policy about a small chain of one or two tasks at many rates and see that the answers are sound.
 
     The plan names known variants in measured shapes, stays within the limits, comes out the same when asked again,
     does not depend on the order in which variants are listed, and is called feasible only if its estimate says so; a
@@ -32,11 +32,12 @@ def check_policy(policy: Policy) -> None:
     """
     assert policy.name, "a policy has a name"
     assert isinstance(policy.decides, frozenset), "`decides` is a frozenset of words"
+    chain = {
+        "first": {"small": (0.85, 0.004), "medium": (0.92, 0.012), "large": (0.96, 0.045)},
+        "second": {"small": (0.90, 0.003), "large": (0.97, 0.020)},
+    }
     pipeline, profile = make_chain(
-        {
-            "first": {"small": (0.90, 0.003), "large": (0.97, 0.020)},
-            "second": {"small": (0.85, 0.004), "medium": (0.92, 0.012), "large": (0.96, 0.045)},
-        },
+        dict(list(chain.items())[:tasks]),
         shapes=((1, 1), (2, 1), (2, 2)),
         variant_bytes=100_000_000,
     )
@@ -61,7 +62,7 @@ def check_policy(policy: Policy) -> None:
         assert again.plan.id == answer.plan.id, f"the order of variants changes the plan at {rate_rps:g}/s"
     for rate_rps in (math.nan, math.inf, -1.0):
         _refuses(policy, replace(request, rate_rps=rate_rps), f"a rate of {rate_rps}")
-    _refuses(policy, replace(request, limits=Limits(cores=1.0)), "one core for two tasks")
+    _refuses(policy, replace(request, limits=Limits(cores=tasks - 0.5)), "less than a core for each task")
 
 
 def _check_plan(plan: Plan, request: PlanRequest, who: str) -> None:
@@ -78,7 +79,7 @@ def _check_plan(plan: Plan, request: PlanRequest, who: str) -> None:
             assert a.replicas >= 1, f"{who}: {name} has {a.replicas} replicas"
             assert a.variant in task.resident, f"{who}: {name} does not hold the variant it serves"
         assert set(task.may_use) <= set(task.resident), f"{who}: {name} may use what is not resident"
-    clamped, words = constrain(plan, request.profile, request.limits)
+    clamped, words = constrain(plan, request.pipeline, request.profile, request.limits)
     assert clamped.id == plan.id, f"{who}: the plan exceeds the limits: {'; '.join(words)}"
 
 

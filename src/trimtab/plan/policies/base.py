@@ -23,7 +23,10 @@ class Policy(Protocol):
 
     @property
     def decides(self) -> frozenset[str]:
-        """What it chooses anew, of `variant`, `replicas`, `cores`, `batch`, `resident`, `per-batch variant`."""
+        """What it chooses anew, of `variant`, `replicas`, `cores`, `batch`, `resident`, `per-batch variant` and `rate`.
+
+        A policy that decides the rate heeds the scenarios of a request; others plan for `rate_rps`.
+        """
         ...
 
     def propose(self, request: PlanRequest) -> PlanResult:
@@ -45,6 +48,7 @@ def result(
     latency_model: LatencyModel,
     objective: Objective,
     notes: tuple[str, ...] = (),
+    gap: float = 0.0,
 ) -> PlanResult:
     """Judge a plan at the request's rate and put it into words. `reason` begins the step's reason."""
     plan = Plan(tasks=dict(plans), rate_rps=request.rate_rps)
@@ -56,6 +60,7 @@ def result(
         latency_model=latency_model,
         arrival_scv=request.arrival_scv,
         service_ratio=request.service_ratio,
+        current=request.current,
     )
     words = f"{reason}: {estimate_words(judged, request.pipeline, request.rate_rps)}"
     if not judged.meets_slo:
@@ -69,4 +74,5 @@ def result(
         estimate=judged,
         objective=objective_value(plan, judged, request.rate_rps, objective),
         steps=tuple(steps),
+        gap=gap,
     )

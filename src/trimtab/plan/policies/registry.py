@@ -9,6 +9,8 @@ from types import MappingProxyType
 
 from trimtab.errors import PlanRequestError
 from trimtab.plan.policies.base import Policy
+from trimtab.plan.policies.settings import override
+from trimtab.spec.model import Pipeline
 
 DEFAULT_POLICY = "trimtab"
 
@@ -16,11 +18,43 @@ POLICIES: Mapping[str, str] = MappingProxyType(
     {
         "trimtab": "trimtab.plan.policies.trimtab:TrimtabPolicy",
         "ipa": "trimtab.plan.policies.ipa:IpaPolicy",
+        "ipa-as-coded": "trimtab.plan.policies.ipa:IpaAsCodedPolicy",
+        "ipa-v1": "trimtab.plan.policies.ipa:IpaV1Policy",
+        "fa2-low": "trimtab.plan.policies.ipa:Fa2LowPolicy",
+        "fa2-high": "trimtab.plan.policies.ipa:Fa2HighPolicy",
+        "rim": "trimtab.plan.policies.ipa:RimPolicy",
+        "infadapter": "trimtab.plan.policies.infadapter:InfAdapterPolicy",
+        "infadapter-as-coded": "trimtab.plan.policies.infadapter:InfAdapterAsCodedPolicy",
+        "ms+": "trimtab.plan.policies.infadapter:MsPlusPolicy",
         "cheapest": "trimtab.plan.policies.static:CheapestPolicy",
         "most-accurate": "trimtab.plan.policies.static:MostAccuratePolicy",
     }
 )
 """Name → where its class is."""
+
+
+def check_settings(pipeline: Pipeline) -> None:
+    """Refuse settings that no policy would ever read: those of an unknown policy, or of one that has none.
+
+    Raises:
+        PlanRequestError: a policy's name or a setting is wrong.
+    """
+    for name in pipeline.policies:
+        where = f"policies.{name}"
+        if ":" in name:
+            continue
+        if name not in POLICIES:
+            close = difflib.get_close_matches(name, POLICIES, n=1)
+            raise PlanRequestError(
+                "no such policy",
+                where=where,
+                wanted=f"one of {', '.join(POLICIES)}, or module:Class of your own",
+                next_step=f"did you mean '{close[0]}'?" if close else None,
+            )
+        defaults = getattr(make_policy(name), "defaults", None)
+        if defaults is None:
+            raise PlanRequestError("this policy has no settings", where=where, next_step="leave them out")
+        override(defaults, pipeline, name)
 
 
 def make_policy(name: str) -> Policy:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from trimtab.plan.choose import check_request, largest_rate
+from trimtab.plan.latency import core_seconds, group_times, known_shapes, table_row
 from trimtab.plan.model import PlanRequest, PlanResult, TaskPlan
 from trimtab.plan.options import Rules, candidates
 from trimtab.plan.policies.base import result
@@ -33,7 +34,10 @@ class _StaticPolicy(ABC):
         rules = replace(every, variants=pinned)
         check_request(question, rules)
         chosen = largest_rate(question, _most_rps(question, pinned), rules)
-        plans = {task: TaskPlan(task, (a,), resident=(a.variant,)) for task, a in chosen.allocations.items()}
+        plans = {
+            task: TaskPlan(task, groups, resident=tuple(a.variant for a in groups))
+            for task, groups in chosen.allocations.items()
+        }
         return result(
             self.name,
             request,
@@ -56,10 +60,7 @@ class CheapestPolicy(_StaticPolicy):
     _what = "the cheapest variants"
 
     def _pick(self, request: PlanRequest, task: str, rules: Rules) -> str:
-        profiles = request.profile.variants[task]
-        cost = {
-            v: min(p.cores / p.throughput_rps for p in profiles[v].points) for v in candidates(request, task, rules)
-        }
+        cost = {v: _core_seconds(request, task, v) for v in candidates(request, task, rules)}
         return min(cost, key=lambda v: (cost[v], v))
 
 
@@ -77,8 +78,19 @@ class MostAccuratePolicy(_StaticPolicy):
 def _most_rps(request: PlanRequest, pinned: Mapping[str, tuple[str]]) -> float:
     """A rate that no plan can exceed: every task alone on all cores."""
     visits = request.pipeline.visits()
-    most = []
-    for task, (variant,) in pinned.items():
-        points = [p for p in request.profile.variants[task][variant].points if p.cores <= request.limits.cores]
-        most.append(max(p.throughput_rps / p.cores for p in points) * request.limits.cores / visits[task])
-    return min(most)
+    return min(
+        request.limits.cores / _core_seconds(request, task, variant) / visits[task]
+        for task, (variant,) in pinned.items()
+    )
+
+
+def _core_seconds(request: PlanRequest, task: str, variant: str) -> float:
+    """The least core-seconds that an item can take with this variant, of all known shapes and batch sizes."""
+    profile = request.profile.variants[task][variant]
+    shapes = [shape for shape in known_shapes(profile) if shape[0] <= request.limits.cores]
+    quantile = request.pipeline.slo.quantile
+    return min(
+        core_seconds(group_times(profile, cores, threads, batch, quantile)[0], cores, threads)
+        for cores, threads in shapes
+        for batch in (profile.batches(cores, threads) if table_row(profile, cores, threads) is None else (1,))
+    )

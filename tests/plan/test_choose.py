@@ -1,0 +1,378 @@
+"""The planner against exhaustive search over whole plans, judged by `estimate`, which no solver uses.
+
+Mixes, DAGs, fan-outs that follow the variant, limits of every kind, money, switching, measured accuracy and scenarios.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trimtab.errors import PlanRequestError
+from trimtab.plan.estimate import estimate
+from trimtab.plan.latency import is_within
+from trimtab.plan.model import Allocation, Limits, Plan, PlanEstimate, PlanRequest, TaskPlan
+from trimtab.plan.objective import objective_value, rank
+from trimtab.plan.policies import make_policy
+from trimtab.plan.policies.trimtab import UTILISATION_CAP
+from trimtab.plan.prices import SERVERLESS
+from trimtab.profile.model import CapacityPoint, Profile, VariantProfile
+from trimtab.spec.model import (
+    AccuracyModel,
+    Edge,
+    Instance,
+    Objective,
+    Pipeline,
+    Planning,
+    Prices,
+    Serverless,
+)
+from trimtab.testing import make_chain
+
+SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SECONDS = st.sampled_from([0.004, 0.011, 0.03, 0.07])
+VARIANTS = st.lists(st.tuples(st.sampled_from([0.6, 0.8, 0.9, 0.97]), SECONDS), min_size=1, max_size=2)
+OBJECTIVES = st.sampled_from(
+    [
+        Objective(),
+        Objective("cheapest", accuracy_floor=0.6),
+        Objective("cheapest", accuracy_floor=0.75),
+        Objective("weighted", 1.0, 0.02, delta=1e-3),
+        Objective("weighted", 1.0, 0.1, gamma=0.02, delta=1e-6),
+    ]
+)
+RATES = st.sampled_from([0.0, 2.0, 9.0, 26.0, 70.0])
+SLOS = st.sampled_from([0.05, 0.12, 0.3])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, and what an option may be."""
+
+    request: PlanRequest
+    replicas: int
+    """Most replicas of a group that are enumerated; the limits make sure that no more help."""
+
+    @property
+    def mix(self) -> int:
+        """Groups of a task."""
+        return min(self.request.pipeline.planning.mix, self.request.limits.max_allocations_per_task)
+
+
+def groups(asked: Asked, task: str) -> list[Allocation]:
+    """Every group of replicas by itself."""
+    request = asked.request
+    serverless = request.pipeline.prices.serverless
+    found = []
+    for variant, known in request.profile.variants[task].items():
+        shapes = [(p.cores, p.threads, p.batch) for p in known.points] + [(c.cores, 1, 1) for c in known.capacity]
+        for cores, threads, batch in shapes:
+            wanted = request.pipeline.planning.cores.get(task, cores)
+            if cores == wanted and batch <= (request.pipeline.planning.max_batch or batch):
+                for replicas in range(1, asked.replicas + 1):
+                    found.append(Allocation(variant, replicas, cores, threads, batch))
+                    if serverless is not None and cores <= serverless.cores:
+                        found.append(replace(found[-1], instance=SERVERLESS))
+    return found
+
+
+def task_plans(asked: Asked, task: str) -> list[TaskPlan]:
+    """Every single group and every mix of two variants."""
+    alone = groups(asked, task)
+    plans = [TaskPlan(task, (a,), (a.variant,)) for a in alone]
+    steps = asked.request.pipeline.planning.share_steps
+    if asked.mix > 1:
+        for a, b in itertools.product(alone, alone):
+            if a.variant < b.variant:
+                for part in range(1, steps):
+                    pair = (replace(a, share=part / steps), replace(b, share=1 - part / steps))
+                    plans.append(TaskPlan(task, pair, (a.variant, b.variant)))
+    return plans
+
+
+def every_plan(asked: Asked) -> Iterator[Plan]:
+    """Every plan within the core limit."""
+    request = asked.request
+    per_task = [task_plans(asked, task) for task in request.pipeline.tasks]
+    for chosen in itertools.product(*per_task):
+        if sum(t.cores for t in chosen) <= request.limits.cores:
+            yield Plan({t.task: t for t in chosen}, request.rate_rps)
+
+
+def judge(plan: Plan, asked: Asked, rate_rps: float | None = None) -> PlanEstimate | None:
+    """The estimate; None where nothing can be rented for it."""
+    request = asked.request
+    try:
+        return estimate(
+            plan, request.pipeline, request.profile, request.rate_rps if rate_rps is None else rate_rps,
+            latency_model=request.pipeline.planning.latency, current=request.current,
+        )  # fmt: skip
+    except PlanRequestError:
+        return None
+
+
+def is_allowed(found: PlanEstimate | None, asked: Asked) -> bool:
+    """Whether a plan holds the SLO within all limits, and the utilisation that may be planned."""
+    if found is None or not found.meets_slo:
+        return False
+    limits = asked.request.limits
+    # A capacity table's rates are within the SLO as they are.
+    tables = any(p.capacity for known in asked.request.profile.variants.values() for p in known.values())
+    cap = UTILISATION_CAP if asked.request.pipeline.planning.latency == "tail" and not tables else 1.0
+    return (
+        (limits.memory_bytes is None or found.memory_bytes <= limits.memory_bytes)
+        and (limits.replicas is None or found.replicas <= limits.replicas)
+        and (limits.cost_per_hour is None or is_within(found.cost_per_hour or 0.0, limits.cost_per_hour))
+        and all(is_within(t.utilisation, cap) for t in found.tasks.values())
+    )
+
+
+def best_of(asked: Asked, plans: Sequence[Plan] | None = None) -> tuple[float, ...] | None:
+    """What the best allowed plan is worth; a plan below an accuracy floor is not allowed."""
+    best: tuple[float, ...] | None = None
+    objective = asked.request.pipeline.objective
+    for plan in every_plan(asked) if plans is None else plans:
+        found = judge(plan, asked)
+        if is_allowed(found, asked):
+            assert found is not None
+            value = objective_value(plan, found, asked.request.rate_rps, objective)
+            if objective.kind == "cheapest" and not is_within(objective.accuracy_floor or 0.0, found.accuracy):
+                continue
+            worth = rank(value)
+            best = worth if best is None else max(best, worth)
+    return best
+
+
+def check(asked: Asked) -> None:
+    """The policy's answer is as good as the best of all plans, and within all limits."""
+    result = make_policy("trimtab").propose(asked.request)
+    best = best_of(asked)
+    objective = asked.request.pipeline.objective
+    holds = result.feasible
+    if objective.kind == "cheapest":
+        holds = holds and is_within(objective.accuracy_floor or 0.0, result.estimate.accuracy)
+    assert holds == (best is not None)
+    assert result.gap == 0.0
+    if best is not None:
+        assert is_allowed(judge(result.plan, asked), asked)
+        assert result.plan.cores <= asked.request.limits.cores
+        assert rank(result.objective) == pytest.approx(best, rel=1e-8, abs=1e-9)
+
+
+def chain_of(
+    tasks: Sequence[Sequence[tuple[float, float]]],
+    *,
+    slo_s: float,
+    objective: Objective,
+    planning: Planning | None = None,
+    **more: Any,
+) -> tuple[Pipeline, Profile]:
+    """A chain of tasks t0, t1 … with variants v0, v1 …"""
+    named = {f"t{i}": {f"v{j}": v for j, v in enumerate(variants)} for i, variants in enumerate(tasks)}
+    pipeline, profile = make_chain(named, slo_s=slo_s, objective=objective, batch_gain=0.7, **more)
+    known = {
+        task: {v: replace(p, load_time_s=1.0 + 2.0 * j) for j, (v, p) in enumerate(variants.items())}
+        for task, variants in profile.variants.items()
+    }
+    return replace(pipeline, planning=planning or Planning()), Profile(known)
+
+
+def rewired(pipeline: Pipeline, after: Mapping[str, tuple[Edge, ...]]) -> Pipeline:
+    """The pipeline with other edges."""
+    tasks = {name: replace(task, after=after.get(name, task.after)) for name, task in pipeline.tasks.items()}
+    return replace(pipeline, tasks=tasks)
+
+
+@SLOW
+@given(
+    st.lists(VARIANTS, min_size=1, max_size=2), RATES, st.integers(2, 5), SLOS, OBJECTIVES,
+    st.sampled_from(["tail", "paper"]), st.sampled_from([2, 4]),
+)  # fmt: skip
+def test_mixes_equal_exhaustive_search(
+    tasks: list[list[tuple[float, float]]], rate: float, cores: int, slo_s: float, objective: Objective, latency: Any,
+    steps: int,
+) -> None:  # fmt: skip
+    planning = Planning(mix=2, share_steps=steps, latency=latency)
+    batches = (1, 4) if len(tasks) == 1 else (1,)
+    pipeline, profile = chain_of(tasks, slo_s=slo_s, objective=objective, planning=planning, batches=batches)
+    limits = Limits(cores=float(cores), max_allocations_per_task=2)
+    check(Asked(PlanRequest(pipeline, profile, rate, limits), replicas=cores))
+
+
+@SLOW
+@given(st.data(), RATES, SLOS, OBJECTIVES)
+def test_limits_of_every_kind_equal_exhaustive_search(
+    data: Any, rate: float, slo_s: float, objective: Objective
+) -> None:
+    tasks = data.draw(st.lists(VARIANTS, min_size=2, max_size=2))
+    pipeline, profile = chain_of(
+        tasks, slo_s=slo_s, objective=objective, shapes=((1, 1), (2, 2)), batches=(1, 4), variant_bytes=100,
+        planning=Planning(
+            cores=data.draw(st.sampled_from([{}, {"t0": 1}, {"t1": 2}])),
+            max_batch=data.draw(st.sampled_from([None, 2])),
+        ),
+    )  # fmt: skip
+    limits = Limits(
+        cores=6.0,
+        memory_bytes=data.draw(st.sampled_from([None, 200, 400])),
+        replicas=data.draw(st.sampled_from([None, 2, 3])),
+        replicas_per_task=data.draw(st.sampled_from([2, 4])),
+    )
+    check(Asked(PlanRequest(pipeline, profile, rate, limits), replicas=limits.replicas_per_task))
+
+
+@SLOW
+@given(st.data(), RATES, SLOS, OBJECTIVES)
+def test_money_equals_exhaustive_search(data: Any, rate: float, slo_s: float, objective: Objective) -> None:
+    small, large = Instance("small", 1, 1.0 / 3600), Instance("large", 4, 2.5 / 3600, memory_bytes=250)
+    prices = data.draw(
+        st.sampled_from(
+            [
+                Prices(core_hour=0.5),
+                Prices(instances={"small": small, "large": large}),
+                Prices(instances={"large": large}),
+                Prices(core_hour=1.0, serverless=Serverless(core_second=3e-4, request=1e-6, cores=1)),
+                Prices(serverless=Serverless(core_second=1e-3, cores=2)),
+            ]
+        )
+    )
+    mix = data.draw(st.sampled_from([1, 2]))
+    pipeline, profile = chain_of(
+        data.draw(st.lists(VARIANTS, min_size=1, max_size=1)), slo_s=slo_s, objective=replace(objective, cost="money"),
+        shapes=((1, 1), (2, 2)), batches=(1, 4), variant_bytes=100, planning=Planning(mix=mix, share_steps=2),
+    )  # fmt: skip
+    limits = Limits(
+        cores=4.0, max_allocations_per_task=2, cost_per_hour=data.draw(st.sampled_from([None, 2.5])),
+    )  # fmt: skip
+    check(Asked(PlanRequest(replace(pipeline, prices=prices), profile, rate, limits), replicas=4))
+
+
+@SLOW
+@given(st.data(), RATES, SLOS, st.sampled_from([0.0, 0.002, 0.05]))
+def test_switching_cost_equals_exhaustive_search(data: Any, rate: float, slo_s: float, gamma: float) -> None:
+    tasks = data.draw(st.lists(VARIANTS, min_size=2, max_size=2))
+    objective = Objective("weighted", 1.0, 0.03, gamma=gamma)
+    pipeline, profile = chain_of(
+        tasks, slo_s=slo_s, objective=objective, batches=(1,), planning=Planning(mix=2, share_steps=2)
+    )
+    limits = Limits(cores=5.0, max_allocations_per_task=2)
+    asked = Asked(PlanRequest(pipeline, profile, rate, limits), replicas=3)
+    before = {task: data.draw(st.sampled_from(task_plans(asked, task))) for task in pipeline.tasks}
+    check(replace(asked, request=replace(asked.request, current=Plan(before, rate)), replicas=4))
+
+
+DIAMOND = {"t0": (), "t1": (Edge("t0"),), "t2": (Edge("t0"),), "t3": (Edge("t1"), Edge("t2"))}
+BRIDGE = {"t0": (), "t1": (), "t2": (Edge("t0"), Edge("t1")), "t3": (Edge("t1"),)}
+
+
+@SLOW
+@given(
+    st.lists(VARIANTS, min_size=4, max_size=4), RATES, SLOS, OBJECTIVES, st.sampled_from([DIAMOND, BRIDGE]),
+    st.sampled_from(["tail", "paper"]),
+)  # fmt: skip
+def test_dags_equal_exhaustive_search(
+    tasks: list[list[tuple[float, float]]], rate: float, slo_s: float, objective: Objective,
+    after: dict[str, tuple[Edge, ...]], latency: Any,
+) -> None:  # fmt: skip
+    pipeline, profile = chain_of(
+        tasks, slo_s=2 * slo_s, objective=objective, batches=(1,), planning=Planning(latency=latency)
+    )
+    request = PlanRequest(rewired(pipeline, after), profile, rate, Limits(cores=6.0))
+    check(Asked(request, replicas=3))
+
+
+@SLOW
+@given(st.data(), RATES, SLOS, OBJECTIVES, st.sampled_from([1, 2]))
+def test_fan_out_that_follows_the_variant_equals_exhaustive_search(
+    data: Any, rate: float, slo_s: float, objective: Objective, mix: int
+) -> None:
+    tasks = data.draw(st.lists(VARIANTS, min_size=2, max_size=3 - mix + 1))
+    pipeline, profile = chain_of(
+        tasks, slo_s=slo_s, objective=objective, batches=(1,), planning=Planning(mix=mix, share_steps=2)
+    )
+    by = {"v0": data.draw(st.sampled_from([0.5, 1.0, 3.0])), "v1": data.draw(st.sampled_from([1.0, 2.0]))}
+    after = {f"t{i}": (Edge(f"t{i - 1}", 1.0, by),) for i in range(1, len(tasks))}
+    limits = Limits(cores=5.0, max_allocations_per_task=2)
+    check(Asked(PlanRequest(rewired(pipeline, after), profile, rate, limits), replicas=4))
+
+
+@SLOW
+@given(st.data(), RATES, SLOS, OBJECTIVES, st.sampled_from([1, 2]))
+def test_a_measured_accuracy_equals_exhaustive_search(
+    data: Any, rate: float, slo_s: float, objective: Objective, mix: int
+) -> None:
+    tasks = data.draw(st.lists(VARIANTS, min_size=2, max_size=2))
+    pipeline, profile = chain_of(
+        tasks, slo_s=slo_s, objective=objective, batches=(1,), planning=Planning(mix=mix, share_steps=2)
+    )
+    combinations = itertools.product(*(task.variants for task in pipeline.tasks.values()))
+    table = {names: data.draw(st.sampled_from([0.5, 0.62, 0.7, 0.81])) for names in combinations}
+    pipeline = replace(pipeline, accuracy=AccuracyModel("measured", table))
+    limits = Limits(cores=4.0, max_allocations_per_task=2)
+    check(Asked(PlanRequest(pipeline, profile, rate, limits), replicas=3))
+
+
+@SLOW
+@given(st.lists(VARIANTS, min_size=1, max_size=3), RATES, SLOS, st.sampled_from([1, 2]))
+def test_ranked_accuracy_equals_exhaustive_search(
+    tasks: list[list[tuple[float, float]]], rate: float, slo_s: float, mix: int
+) -> None:
+    pipeline, profile = chain_of(
+        tasks, slo_s=slo_s, objective=Objective("weighted", 0.3, 0.05), batches=(1,),
+        planning=Planning(mix=mix if len(tasks) < 3 else 1, share_steps=2),
+    )  # fmt: skip
+    pipeline = replace(pipeline, accuracy=AccuracyModel("rank-sum"))
+    limits = Limits(cores=5.0, replicas_per_task=3, max_allocations_per_task=2)
+    check(Asked(PlanRequest(pipeline, profile, rate, limits), replicas=3))
+
+
+@SLOW
+@given(st.data(), st.sampled_from([0.0, 15.0, 40.0, 75.0]), OBJECTIVES)
+def test_capacity_tables_equal_exhaustive_search(data: Any, rate: float, objective: Objective) -> None:
+    pipeline, _ = chain_of(
+        [[(0.7, 0.1), (0.8, 0.1)]], slo_s=0.75, objective=objective, planning=Planning(mix=2, share_steps=4)
+    )
+    known = {}
+    for variant in ("v0", "v1"):
+        rows = tuple(
+            CapacityPoint(cores, data.draw(st.sampled_from([8.0, 20.0, 35.0])), data.draw(st.sampled_from([0.6, 0.75])))
+            for cores in (2, 3)
+        )
+        known[variant] = VariantProfile("t0", variant, (), load_time_s=2.0, capacity=rows)
+    limits = Limits(cores=9.0, max_allocations_per_task=2)
+    check(Asked(PlanRequest(pipeline, Profile({"t0": known}), rate, limits), replicas=4))
+
+
+def test_one_group_where_the_plant_cannot_split_traffic() -> None:
+    pipeline, profile = chain_of(
+        [[(0.6, 0.01), (0.9, 0.05)]], slo_s=0.3, objective=Objective(), planning=Planning(mix=2, share_steps=4)
+    )
+    one = make_policy("trimtab").propose(PlanRequest(pipeline, profile, 45.0, Limits(cores=2.0)))
+    two = make_policy("trimtab").propose(
+        PlanRequest(pipeline, profile, 45.0, Limits(cores=2.0, max_allocations_per_task=2))
+    )
+    assert len(one.plan.tasks["t0"].allocations) == 1
+    assert len(two.plan.tasks["t0"].allocations) == 2
+    assert two.estimate.accuracy > one.estimate.accuracy
+    assert math.isclose(sum(a.share for a in two.plan.tasks["t0"].allocations), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"objective": Objective("cheapest")}, "accuracy floor"),
+        ({"objective": Objective(cost="money")}, "nothing has a price"),
+        ({"planning": Planning(cores={"t0": 3})}, r"planning\.cores\.t0.*got 3.*wanted one of 1"),
+    ],
+)
+def test_a_question_without_an_answer_is_refused(change: dict[str, Any], words: str) -> None:
+    pipeline, profile = chain_of([[(0.9, 0.01)]], slo_s=0.3, objective=Objective())
+    with pytest.raises(PlanRequestError, match=words):
+        make_policy("trimtab").propose(PlanRequest(replace(pipeline, **change), profile, 1.0, Limits(cores=4.0)))
