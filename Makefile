@@ -36,6 +36,8 @@ check: lint test ## what CI runs
 bench: setup     ## benchmarks: ratios measured in one run
 	$(BIN)/python benchmarks/switch_time.py
 	$(BIN)/python benchmarks/gateway_latency.py
+	$(BIN)/python benchmarks/planner/run.py --out out/planner
+	$(BIN)/python benchmarks/planner/latency_model.py
 
 lock:            ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

@@ -191,8 +191,8 @@ def undominated(criteria: Floats, kind: Ints, kept: Ints) -> int:
 
 
 @kernel(
-    "int64(int64[::1], int64, int64, float64[:,::1], float64[:,::1], float64[::1], int64[::1], float64[:,::1], "
-    "float64[::1], int64[:,::1])"
+    "int64(int64[::1], int64, int64, float64[:,::1], float64[:,::1], float64[::1], int64[::1], boolean, "
+    "float64[:,::1], float64[::1], int64[:,::1])"
 )
 def list_pairs(
     first: Ints,
@@ -202,6 +202,7 @@ def list_pairs(
     summed: Floats,
     score: Floats,
     kind: Ints,
+    ascending: bool,
     rivals: Floats,
     rival_score: Floats,
     pairs: Ints,
@@ -220,15 +221,17 @@ def list_pairs(
         summed: shape (G, E): criteria that add up; smaller is better.
         score: shape (G,): what the group adds to the accuracy.
         kind: shape (G,): a pair dominates another one only where their groups are of the same kinds.
+        ascending: whether all groups are of one kind, one criterion adds up, and every variant's groups stand by that one.
         rivals: shape (N, D + E): criteria of groups that carry the whole traffic; may be none.
-        rival_score: shape (N,): what they add to the accuracy, the most first.
+        rival_score: shape (N,): what they add to the accuracy.
         pairs: shape (room, 2): gets two groups, that of the earlier variant first.
 
     Returns:
         Their number, or more room than there was, negative, if there is too little.
     """
     room: int = pairs.shape[0]
-    n, larger, sums, lead = 0, worst.shape[1], summed.shape[1], -1
+    n, larger, sums = 0, worst.shape[1], summed.shape[1]
+    order, partner = np.arange(rivals.shape[0]), np.full(kind.size, -1)
     criteria = np.empty((room, larger + sums))
     # What the groups of a variant take and do at least, and at most for the accuracy.
     blocks = variants * (steps - 1)
@@ -247,32 +250,42 @@ def list_pairs(
             for w in range(v + 1, variants):
                 other = (steps - k - 1) * variants + w
                 start = n
+                if ascending:
+                    for b in range(first[other], first[other + 1]):
+                        partner[b] = -1
+                        for a in range(first[own], first[own + 1]):
+                            if no_worse(worst, a, b):
+                                partner[b] = a
+                                break
                 for a in range(first[own], first[own + 1]):
                     # If no partner at all could make it a pair to keep, there is no need to try each.
                     for d in range(larger):
                         outlook[0, d] = max(worst[a, d], least[other, d])
                     for d in range(sums):
                         outlook[0, larger + d] = summed[a, d] + least[other, larger + d]
-                    found = rival_of(rivals, rival_score, outlook, 0, score[a] + best[other], lead)
-                    if found >= 0:
-                        lead = found
+                    if is_beaten(rivals, rival_score, order, outlook, 0, score[a] + best[other]):
                         continue
                     for b in range(first[other], first[other + 1]):
+                        # Of the partners that are as good as `a` the cheapest will do, the first; and where `b` is worse
+                        # than `a` in everything, `a` has to be the cheapest of those that are as good as `b`.
+                        last = ascending and no_worse(worst, b, a)
+                        if ascending and not last and partner[b] != a and no_worse(worst, a, b):
+                            continue
                         if n == room:
                             return -4 * room
                         for d in range(larger):
                             criteria[n, d] = max(worst[a, d], worst[b, d])
                         for d in range(sums):
                             criteria[n, larger + d] = summed[a, d] + summed[b, d]
-                        found = rival_of(rivals, rival_score, criteria, n, score[a] + score[b], lead)
-                        beaten = found >= 0
-                        lead = found if beaten else lead
+                        beaten = False
                         for q in range(start, n):
-                            if beaten:
-                                break
                             same = kind[pairs[q, 0]] == kind[a] and kind[pairs[q, 1]] == kind[b]
-                            beaten = same and dominates(criteria, q, criteria, n)
-                        if beaten:
+                            if same and dominates(criteria, q, criteria, n):
+                                beaten = True
+                                break
+                        if beaten or is_beaten(rivals, rival_score, order, criteria, n, score[a] + score[b]):
+                            if last:
+                                break
                             continue
                         left = start
                         for q in range(start, n):
@@ -283,23 +296,33 @@ def list_pairs(
                         criteria[left] = criteria[n]
                         pairs[left, 0], pairs[left, 1] = a, b
                         n = left + 1
+                        if last:
+                            break
     return n
 
 
 @kernel()
-def rival_of(rivals: Floats, rival_score: Floats, criteria: Floats, row: int, score: float, lead: int) -> int:
-    """A rival that has at least this score and is at least as good as the row in everything, -1 if there is none.
+def no_worse(worst: Floats, one: int, other: int) -> bool:
+    """Whether group `one` is at least as good as group `other` in every criterion of which a pair has the larger one."""
+    for d in range(worst.shape[1]):
+        if worst[one, d] > worst[other, d]:
+            return False
+    return True
 
-    `lead`, which is looked at first, is what dominated the last row: it often dominates the next.
+
+@kernel()
+def is_beaten(rivals: Floats, rival_score: Floats, order: Ints, criteria: Floats, row: int, score: float) -> bool:
+    """Whether a rival has at least this score and is at least as good as the row in everything.
+
+    What dominated one row often dominates the next, so it moves forward in `order`, a permutation of the rivals.
     """
-    if lead >= 0 and rival_score[lead] >= score and dominates(rivals, lead, criteria, row):
-        return lead
-    for q in range(rivals.shape[0]):
-        if rival_score[q] < score:
-            return -1
-        if dominates(rivals, q, criteria, row):
-            return q
-    return -1
+    for at in range(order.size):
+        q = order[at]
+        if rival_score[q] >= score and dominates(rivals, q, criteria, row):
+            ahead = at // 4
+            order[at], order[ahead] = order[ahead], q
+            return True
+    return False
 
 
 @kernel()

@@ -7,6 +7,7 @@ which nobody waits, for more would cost and change nothing. A mix shares traffic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -116,6 +117,7 @@ def options(
     *,
     lowest_rps: float | None = None,
     every_class: bool = False,
+    worth: tuple[float, float] = (1.0, 0.0),
 ) -> Options | None:
     """The options of `task` at `rate_rps` requests/s that bring `visits` items each; None when nothing keeps up.
 
@@ -126,8 +128,8 @@ def options(
         visits: items of the task per request.
         rules: what may be chosen.
         lowest_rps: the rate at which batches fill, by the `paper` model, where it is another one.
-        every_class: whether a mix is an option too where one variant alone does better; else such mixes may be left
-        out.
+        every_class: whether a mix is an option even where one variant alone does better; else such mixes are left out.
+        worth: what a core and one more in a batch count for: mixes that cost more and do no better are left out.
 
     Raises:
         PlanRequestError: nothing in the price list can run any replica of the task.
@@ -147,7 +149,7 @@ def options(
     if mix > 1:
         score = scores[table.variant[shape]] * share
         groups = np.concatenate(
-            [groups, _pairs(request, table, found, parts, terms, needs, score, steps, every_class=every_class)]
+            [groups, _pairs(request, table, found, parts, terms, needs, score, steps, worth, every_class=every_class)]
         )
     first, second = groups[:, 0], groups[:, 1]
     there = second >= 0
@@ -244,6 +246,7 @@ def _pairs(
     needs: Floats,
     score: Floats,
     steps: int,
+    worth: tuple[float, float],
     *,
     every_class: bool,
 ) -> Ints:
@@ -256,12 +259,15 @@ def _pairs(
     by_shape = bool(prices.instances) or prices.serverless is not None
     kind = shape * (batch.max() + 1) + batch if by_shape else np.zeros(shape.size, dtype=np.int64)
     owner = (parts - 1) * variants + table.variant[shape]
-    summed = [table.cores[shape] * replicas, batch]
+    cores = table.cores[shape] * replicas
+    # Where all batches of a pair weigh less than one core, cores and batches are one criterion: cores, then batches.
+    weight = max(worth[1] / worth[0] if worth[0] > 0.0 else math.inf, 1e-9)
+    summed = [cores + weight * batch] if 2.0 * weight * batch.max() < 1.0 else [cores, batch]
     if limits.replicas is not None or limits.memory_bytes is not None:
         summed.append(replicas)
     worst, added = np.column_stack([terms[:, :2], needs]), np.column_stack(summed).astype(np.float64)
     criteria = np.column_stack([worst, added])
-    order = np.lexsort((criteria[:, 0], kind, owner))
+    order = np.lexsort((criteria[:, 3], kind, owner))
     kept = np.empty(order.size, dtype=np.int64)
     whose = owner[order] * (kind.max() + 1) + kind[order]
     order = order[np.sort(kept[: undominated(criteria[order], whose, kept)])]
@@ -278,8 +284,8 @@ def _pairs(
     while True:
         pairs = np.empty((room, 2), dtype=np.int64)
         n = list_pairs(
-            first, variants, steps, worst[some], added[some], score[some], kind[some], criteria[whole], score[whole],
-            pairs,
+            first, variants, steps, worst[some], added[some], score[some], kind[some],
+            len(summed) == 1 and not by_shape, criteria[whole], score[whole], pairs,
         )  # fmt: skip
         if n >= 0:
             return np.asarray(some[pairs[:n]])

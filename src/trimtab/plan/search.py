@@ -297,6 +297,14 @@ class Search:
         to_beat = self._to_beat()
         return to_beat is not None and most < to_beat
 
+    def _worth(self) -> tuple[float, float]:
+        """What a core and one more in a batch count for; without weights batches decide between equal costs alone."""
+        objective = self._objective
+        if objective.kind != "weighted":
+            return 1.0, 0.0
+        price = 1.0 if objective.cost == "cores" else (self._request.pipeline.prices.core_hour or 0.0)
+        return objective.beta * price, objective.delta
+
     def _options(self, task: str, visits: float | None) -> Options | None:
         """Those at the rate asked for, or with `visits` None those of a lone request, which have every class."""
         key = (task, visits)
@@ -312,6 +320,7 @@ class Search:
                     self._rules,
                     lowest_rps=self._lowest_rps,
                     every_class=task in self._shares,
+                    worth=self._worth(),
                 )
         return self._known[key]
 

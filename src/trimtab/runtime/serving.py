@@ -25,6 +25,7 @@ from trimtab.forecast import QuantileForecaster
 from trimtab.plan.policies import make_policy
 from trimtab.profile.model import Profile
 from trimtab.runtime import affinity
+from trimtab.runtime.compiling import BackgroundCompiler
 from trimtab.runtime.dataplane import DataPlane
 from trimtab.runtime.http import make_app
 from trimtab.runtime.metrics import Metrics
@@ -99,7 +100,11 @@ async def serve(
             journal = _journal(controller, options)
             if journal is not None:
                 cleanup.callback(journal.close)
-            control = ControlLoop(controller, plant, _MonotonicClock(), journal=journal, on_turn=_tell(metrics))
+            compiler = BackgroundCompiler()
+            compiler.at_start()
+            cleanup.push_async_callback(compiler.stop)
+            on_turn = _tell(metrics, compiler)
+            control = ControlLoop(controller, plant, _MonotonicClock(), journal=journal, on_turn=on_turn)
             decision = await _unless(stop, _start(control, plant))
             if decision is None:
                 return
@@ -182,10 +187,11 @@ def _journal(controller: Controller, options: ServeOptions) -> JournalWriter | N
     return JournalWriter(options.journal, header)
 
 
-def _tell(metrics: Metrics) -> Callable[[JournalEntry, float], None]:
-    """Tells the metrics of every turn of the controller."""
+def _tell(metrics: Metrics, compiler: BackgroundCompiler) -> Callable[[JournalEntry, float], None]:
+    """Tells the metrics of every turn of the controller, and the compiler how long it took."""
 
     def told(turn: JournalEntry, took_s: float) -> None:
+        compiler.decided(took_s)
         if turn.observation is not None:
             metrics.observed(turn.observation)
         if turn.decision is None:

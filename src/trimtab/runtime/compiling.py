@@ -1,0 +1,72 @@
+"""Machine code for the planner of a server: from the cache at the start, else made beside the server when it pays.
+
+Serving never waits for a compiler. What is not in the cache at the start is compiled by a process of low priority, and
+only once a decision took so long in plain Python that it is worth a minute of a core; until then small pipelines, which
+plan in milliseconds anyway, keep all cores for requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from trimtab import compiled
+
+log = logging.getLogger(__name__)
+
+SLOW_S = 0.05
+"""A decision that takes longer in plain Python is worth compiling for."""
+_COMMAND = (sys.executable, "-m", "trimtab.compiled")
+_NICENESS = 19
+
+
+class BackgroundCompiler:
+    """Switches a server's kernels to machine code, once."""
+
+    def __init__(self, command: Sequence[str] = _COMMAND) -> None:
+        """`command` fills the cache."""
+        self._command = command
+        self._task: asyncio.Task[None] | None = None
+
+    def at_start(self) -> None:
+        """Load what is cached; blocks for a second at most, before anything is served."""
+        compiled.load_when_cached()
+
+    def decided(self, took_s: float) -> None:
+        """Told how long a decision took; starts compiling where that was long. Returns at once."""
+        if took_s > SLOW_S and self._task is None and not compiled.is_loaded() and compiled.is_available():
+            self._task = asyncio.get_running_loop().create_task(self._compile(), name="compile kernels")
+
+    async def stop(self) -> None:
+        """End a compilation that is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _compile(self) -> None:
+        log.info("planning is slow in plain Python: compiling it in the background")
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
+            code = await process.wait()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
+        if code != 0:
+            log.warning("compiling the planner failed (exit status %d): it stays in plain Python", code)
+            return
+        await asyncio.to_thread(compiled.load_when_cached)
+        log.info("the planner runs compiled" if compiled.is_loaded() else "the planner stays in plain Python")
