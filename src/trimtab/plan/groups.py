@@ -221,7 +221,7 @@ def list_pairs(
         summed: shape (G, E): criteria that add up; smaller is better.
         score: shape (G,): what the group adds to the accuracy.
         kind: shape (G,): a pair dominates another one only where their groups are of the same kinds.
-        ascending: whether all groups are of one kind, one criterion adds up, and every variant's groups stand by that one.
+        ascending: whether all groups are of one kind, one criterion adds up, and a variant's groups stand by that one.
         rivals: shape (N, D + E): criteria of groups that carry the whole traffic; may be none.
         rival_score: shape (N,): what they add to the accuracy.
         pairs: shape (room, 2): gets two groups, that of the earlier variant first.
@@ -266,8 +266,8 @@ def list_pairs(
                     if is_beaten(rivals, rival_score, order, outlook, 0, score[a] + best[other]):
                         continue
                     for b in range(first[other], first[other + 1]):
-                        # Of the partners that are as good as `a` the cheapest will do, the first; and where `b` is worse
-                        # than `a` in everything, `a` has to be the cheapest of those that are as good as `b`.
+                        # Of the partners as good as `a` the cheapest will do, the first; and where `b` is worse than
+                        # `a` in everything, `a` has to be the cheapest of those that are as good as `b`.
                         last = ascending and no_worse(worst, b, a)
                         if ascending and not last and partner[b] != a and no_worse(worst, a, b):
                             continue
@@ -303,7 +303,7 @@ def list_pairs(
 
 @kernel()
 def no_worse(worst: Floats, one: int, other: int) -> bool:
-    """Whether group `one` is at least as good as group `other` in every criterion of which a pair has the larger one."""
+    """Whether group `one` is at least as good as `other` in every criterion of which a pair has the larger one."""
     for d in range(worst.shape[1]):
         if worst[one, d] > worst[other, d]:
             return False
