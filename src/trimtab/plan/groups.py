@@ -101,8 +101,8 @@ def list_groups(
                     terms[n, 0], terms[n, 1], terms[n, 2] = table_latency[j] * ratio, 0.0, rate / (replicas * each)
                 n += 1
             continue
-        slots = cores[j] // threads[j]
-        begin, end = first[j], first[j + 1]
+        slots = int(cores[j] // threads[j])
+        begin, end = int(first[j]), int(first[j + 1])
         while end > begin and batch[end - 1] > most_batch:
             end -= 1
         if paper:
@@ -129,16 +129,17 @@ def list_groups(
             capacity, last_mean, last_spread2 = 0.0, np.inf, np.inf
             nobody_waits, emitted = False, False
             for i in range(begin, end):
-                mean = mean_s[i] * ratio
-                load = rate / batch[i] * mean
-                peaks = peakedness(arrival_scv / batch[i])
+                # Plain Python is much faster with its own numbers than with NumPy's.
+                size, mean = int(batch[i]), float(mean_s[i]) * ratio
+                load = rate / size * mean
+                peaks = peakedness(arrival_scv / size)
                 below = int(servers / peaks)
-                blocking[i - begin] = blocking_after(blocking[i - begin], known[i - begin] + 1, below, load / peaks)
-                known[i - begin] = below
-                busy = blocking_between(blocking[i - begin], below, servers / peaks, load / peaks)
-                spread = max(0.0, quantile_s[i] - mean_s[i]) * ratio * stretch
+                whole = blocking_after(float(blocking[i - begin]), int(known[i - begin]) + 1, below, load / peaks)
+                blocking[i - begin], known[i - begin] = whole, below
+                busy = blocking_between(whole, below, servers / peaks, load / peaks)
+                spread = max(0.0, float(quantile_s[i]) * ratio - mean) * stretch
                 own_mean, own_spread2 = batch_terms(
-                    busy, load, servers, batch[i], mean, spread, scv[i],
+                    busy, load, servers, size, mean, spread, float(scv[i]),
                     filling, arrival_scv, late, normal,
                 )  # fmt: skip
                 total = own_mean + math.sqrt(own_spread2)
@@ -147,14 +148,14 @@ def list_groups(
                 if i == begin and load < servers:
                     share = busy / (1.0 - load / servers * (1.0 - busy))
                     nobody_waits = share <= NEGLIGIBLE * late
-                capacity = max(capacity, servers * batch[i] / mean)
+                capacity = max(capacity, servers * size / mean)
                 utilisation = rate / capacity
                 if not limit[i] or utilisation > cap:
                     continue
                 if emitted and not every_batch and best_mean == last_mean and best_spread2 == last_spread2:
                     continue
                 if n < room:
-                    found[n, 0], found[n, 1], found[n, 2] = j, replicas, batch[i]
+                    found[n, 0], found[n, 1], found[n, 2] = j, replicas, size
                     terms[n, 0], terms[n, 1], terms[n, 2] = best_mean, best_spread2, utilisation
                 n += 1
                 emitted, last_mean, last_spread2 = True, best_mean, best_spread2
