@@ -76,6 +76,8 @@ def _draw(found: dict[str, dict[int, tuple[float, float]]], file: Path) -> None:
         axis.set_xticks(sizes, [str(n) for n in sizes])
         axis.minorticks_off()
         axis.grid(visible=True, alpha=0.3)
+    ticks = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+    axes[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes[0].set_ylabel("milliseconds for a plan")
     axes[0].legend()
     figure.savefig(file, dpi=150)

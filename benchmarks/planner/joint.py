@@ -35,7 +35,7 @@ def run(*, quick: bool, out: Path) -> None:
     compiled.load()
     _from_arrays(*((50, 2) if quick else (300, 4)))
     print()
-    _from_profiles(*((30, 2) if quick else (200, 4)))
+    _from_profiles(*((15, 2) if quick else (50, 4)))
 
 
 def _from_arrays(count: int, others: int) -> None:

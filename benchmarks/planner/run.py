@@ -15,6 +15,9 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import highspy
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +30,9 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    make: Any = highspy.Highs  # ships no types
+    make().run()  # it prints its licence at the first run: here, and not inside a table
+    print()
     sys.path.insert(0, str(ROOT))
     for section in ("startup", "ipa", "joint", "growth"):
         importlib.import_module(f"benchmarks.planner.{section}").run(quick=options.quick, out=options.out)

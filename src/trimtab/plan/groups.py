@@ -224,7 +224,7 @@ def list_pairs(
         kind: shape (G,): a pair dominates another one only where their groups are of the same kinds.
         ascending: whether all groups are of one kind, one criterion adds up, and a variant's groups stand by that one.
         rivals: shape (N, D + E): criteria of groups that carry the whole traffic; may be none.
-        rival_score: shape (N,): what they add to the accuracy.
+        rival_score: shape (N,): what they add to the accuracy, the most first.
         pairs: shape (room, 2): gets two groups, that of the earlier variant first.
 
     Returns:
@@ -232,7 +232,10 @@ def list_pairs(
     """
     room: int = pairs.shape[0]
     n, larger, sums = 0, worst.shape[1], summed.shape[1]
-    order, partner = np.arange(rivals.shape[0]), np.full(kind.size, -1)
+    partner, strong = np.full(kind.size, -1), rivals.shape[0]
+    fronts = np.empty((strong + 1, strong), dtype=np.int64)
+    sizes = np.empty(strong + 1, dtype=np.int64)
+    fronts_of(rivals, fronts, sizes)
     criteria = np.empty((room, larger + sums))
     # What the groups of a variant take and do at least, and at most for the accuracy.
     blocks = variants * (steps - 1)
@@ -251,6 +254,11 @@ def list_pairs(
             for w in range(v + 1, variants):
                 other = (steps - k - 1) * variants + w
                 start = n
+                # Groups of one variant and share add the same to the accuracy, so the same rivals have as much.
+                strong = 0
+                while strong < rival_score.size and rival_score[strong] >= best[own] + best[other]:
+                    strong += 1
+                front, size = fronts[strong], sizes[strong]
                 if ascending:
                     for b in range(first[other], first[other + 1]):
                         partner[b] = -1
@@ -264,7 +272,7 @@ def list_pairs(
                         outlook[0, d] = max(worst[a, d], least[other, d])
                     for d in range(sums):
                         outlook[0, larger + d] = summed[a, d] + least[other, larger + d]
-                    if is_beaten(rivals, rival_score, order, outlook, 0, score[a] + best[other]):
+                    if is_beaten(rivals, front, size, outlook, 0):
                         continue
                     for b in range(first[other], first[other + 1]):
                         # Of the partners as good as `a` the cheapest will do, the first; and where `b` is worse than
@@ -284,7 +292,7 @@ def list_pairs(
                             if same and dominates(criteria, q, criteria, n):
                                 beaten = True
                                 break
-                        if beaten or is_beaten(rivals, rival_score, order, criteria, n, score[a] + score[b]):
+                        if beaten or is_beaten(rivals, front, size, criteria, n):
                             if last:
                                 break
                             continue
@@ -312,16 +320,41 @@ def no_worse(worst: Floats, one: int, other: int) -> bool:
 
 
 @kernel()
-def is_beaten(rivals: Floats, rival_score: Floats, order: Ints, criteria: Floats, row: int, score: float) -> bool:
-    """Whether a rival has at least this score and is at least as good as the row in everything.
+def fronts_of(rivals: Floats, fronts: Ints, sizes: Ints) -> None:
+    """Write for every p those of the first p rivals that none of these dominates into `fronts`, and how many they are.
 
-    What dominated one row often dominates the next, so it moves forward in `order`, a permutation of the rivals.
+    Args:
+        rivals: shape (N, D).
+        fronts: shape (N + 1, N).
+        sizes: shape (N + 1,).
     """
-    for at in range(order.size):
-        q = order[at]
-        if rival_score[q] >= score and dominates(rivals, q, criteria, row):
+    sizes[0] = 0
+    for p in range(rivals.shape[0]):
+        count = 0
+        fine = True
+        for at in range(sizes[p]):
+            fine = fine and not dominates(rivals, fronts[p, at], rivals, p)
+        for at in range(sizes[p]):
+            if not fine or not dominates(rivals, p, rivals, fronts[p, at]):
+                fronts[p + 1, count] = fronts[p, at]
+                count += 1
+        if fine:
+            fronts[p + 1, count] = p
+            count += 1
+        sizes[p + 1] = count
+
+
+@kernel()
+def is_beaten(rivals: Floats, front: Ints, size: int, criteria: Floats, row: int) -> bool:
+    """Whether one of the first `size` rivals of a front is at least as good as the row in everything.
+
+    What dominates one row often dominates the next, so it moves forward in the front.
+    """
+    for at in range(size):
+        q = front[at]
+        if dominates(rivals, q, criteria, row):
             ahead = at // 4
-            order[at], order[ahead] = order[ahead], q
+            front[at], front[ahead] = front[ahead], q
             return True
     return False
 
