@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trimtab.errors import PlanRequestError
+from trimtab.plan import search
 from trimtab.plan.estimate import estimate
 from trimtab.plan.latency import is_within
 from trimtab.plan.model import Allocation, Limits, Plan, PlanEstimate, PlanRequest, TaskPlan
@@ -376,3 +377,26 @@ def test_a_question_without_an_answer_is_refused(change: dict[str, Any], words: 
     pipeline, profile = chain_of([[(0.9, 0.01)]], slo_s=0.3, objective=Objective())
     with pytest.raises(PlanRequestError, match=words):
         make_policy("trimtab").propose(PlanRequest(replace(pipeline, **change), profile, 1.0, Limits(cores=4.0)))
+
+
+def coupled(rate: float) -> PlanRequest:
+    """Two tasks of two variants, mixes and a fan-out that follows the variant."""
+    tasks = [[(0.7, 0.01), (0.9, 0.03)], [(0.8, 0.01), (0.95, 0.02)]]
+    pipeline, profile = chain_of(
+        tasks, slo_s=0.3, objective=Objective(), batches=(1,), planning=Planning(mix=2, share_steps=4)
+    )
+    pipeline = rewired(pipeline, {"t1": (Edge("t0", 1.0, {"v1": 2.0}),)})
+    return PlanRequest(pipeline, profile, rate, Limits(cores=4.0, max_allocations_per_task=2))
+
+
+def test_too_many_combinations_leave_a_proved_gap_or_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = coupled(60.0)
+    exact = make_policy("trimtab").propose(request)
+    assert exact.gap == 0.0
+    monkeypatch.setattr(search, "MOST_COMBINATIONS", 2)
+    cut = make_policy("trimtab").propose(request)
+    assert cut.feasible
+    assert cut.gap > 0.0
+    assert cut.estimate.accuracy <= exact.estimate.accuracy <= cut.estimate.accuracy + cut.gap + 1e-12
+    with pytest.raises(PlanRequestError, match="more combinations of coupled variants than can be looked at"):
+        make_policy("trimtab").propose(coupled(4000.0))

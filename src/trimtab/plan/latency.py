@@ -13,7 +13,8 @@ squares, exactly for normal times and on the safe side for times with a longer t
     Σ mean + √(Σ spread²)  =  min over v > 0 of  v/2 + Σ (mean + spread²/2v),
 
 and for a fixed *yardstick* v that is a sum over the tasks. v is taken from `YARDSTICKS`, steps of 2^(2/3) from the SLO
-downwards, which states the root at most 2.7 % of itself too large. `docs/design/latency.md` derives and tests this.
+downwards, which states the root at most 2.7 % of itself too large, or 1.3 % of the SLO where that is more.
+`docs/design/latency.md` derives and tests this.
 
 Where a profile has no service times for a number of cores but a capacity table, both models read that: requests are
 served one by one, and the response time at any rate up to the table's is the table's. Source: InfAdapter, EuroMLSys

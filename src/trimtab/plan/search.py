@@ -20,6 +20,7 @@ from functools import partial
 
 import numpy as np
 
+from trimtab.errors import PlanRequestError
 from trimtab.plan.accuracy import pipeline_accuracy
 from trimtab.plan.latency import TOLERANCE, YARDSTICKS, is_within, path_latency
 from trimtab.plan.model import Allocation, PlanRequest
@@ -40,7 +41,7 @@ from trimtab.plan.tables import Ints
 from trimtab.spec.model import Objective, Pipeline
 
 MOST_COMBINATIONS = 20_000
-"""Combinations of classes looked at; what the others could give at most is then the gap."""
+"""Combinations of classes looked at. Where there are more, mixes are left out, and what could be at most is the gap."""
 _TIE = 1e-6
 """Batches decide between plans whose costs in money differ by less than this part of the largest."""
 
@@ -121,6 +122,7 @@ class Search:
         self._best: dict[str, tuple[Allocation, ...]] | None = None
         self._rank: Rank = (-math.inf, -math.inf, -math.inf)
         self._bound = -math.inf
+        self._is_cut = False
         self.considered = 0
         """Options looked at."""
 
@@ -135,9 +137,20 @@ class Search:
         return max(0.0, self._bound - self._rank[0]) if self._best is not None else 0.0
 
     def run(self) -> dict[str, tuple[Allocation, ...]] | None:
-        """The best allocations of every task; None where nothing holds the SLO within the limits."""
+        """The best allocations of every task; None where nothing holds the SLO within the limits.
+
+        Raises:
+            PlanRequestError: there are too many combinations of coupled variants to tell.
+        """
         for classes in self._combinations():
             self._look_at(classes)
+        if self._best is None and self._is_cut:
+            raise PlanRequestError(
+                "there are more combinations of coupled variants than can be looked at, and none of those held the SLO",
+                where=f"pipeline {self._request.pipeline.name}",
+                got=f"more than {MOST_COMBINATIONS}",
+                next_step="plan without mixes, give fewer variants, or let fan-outs not depend on them",
+            )
         return self._best
 
     def _combinations(self) -> Iterator[Classes]:
@@ -154,15 +167,31 @@ class Search:
             yield {}
             return
         bound = self._bounds()
-        ranked = [(bound(classes), classes) for classes in map(dict, itertools.product(*per_task))]
+        if math.prod(map(len, per_task)) > MOST_COMBINATIONS:
+            # A mix is no more accurate than the better of its variants, so those without mixes bound all others.
+            per_task = [[(t, c) for t, c in some if len(self._shares[t][c]) == 1] for some in per_task]
+            self._is_cut = True
+        tried = itertools.islice(itertools.product(*per_task), MOST_COMBINATIONS)
+        ranked = [(bound(classes), classes) for classes in map(dict, tried)]
         ranked.sort(key=lambda item: -item[0])
-        for looked, (most, classes) in enumerate(ranked):
+        if self._is_cut:
+            self._bound = self._ceiling()
+        for most, classes in ranked:
             if math.isinf(most) or self._is_beaten(most):
                 return
-            if looked == MOST_COMBINATIONS:
-                self._bound = max(self._bound, most)
-                return
             yield classes
+
+    def _ceiling(self) -> float:
+        """What counts first, if every task had its most accurate variant and nothing had a cost."""
+        pipeline, objective = self._request.pipeline, self._objective
+        if objective.kind == "cheapest":
+            return 0.0
+        found = [self._options(task, None) for task in pipeline.tasks]
+        each = [float(o.accuracy.max()) for o in found if o is not None]
+        most = math.fsum(each) if pipeline.accuracy.kind == "rank-sum" else math.prod(each)
+        if pipeline.accuracy.kind == "measured":
+            most = max(pipeline.accuracy.table.values())
+        return most * (objective.alpha if objective.kind == "weighted" else 1.0)
 
     def _bounds(self) -> Callable[[Classes], float]:
         """From classes to the most that what counts first can be with them; -inf: the floor is out of reach."""

@@ -167,7 +167,7 @@ class Planning:
     """What a plan may choose from, and how its latency is predicted; published policies have their own rules."""
 
     mix: int = 1
-    """Most variants that share a task's traffic, 1 or 2. More than two are never worth much: shares have to meet one
+    """Most variants that share a task's traffic, 1 or 2. More than two are seldom worth much: shares have to meet one
     sum, and a linear programme with one more constraint than that has an optimum of two."""
     share_steps: int = 10
     """A mix shares traffic in multiples of one over this."""

@@ -3,7 +3,7 @@
 What a service can do is a table of groups: for every variant, and every size of a group (a batch size, or a batch size
 on a number of cores), latency, throughput and cores of a replica. `best_groups` finds one group per task, or a mix of
 two variants, with the largest alpha · Π a - beta · cores - delta · Σ b along a chain (S. Ghafouri et al., Journal of
-Systems Research 4(1), 2024, equations 1 to 9, in the form of `reference/ipa.md`).
+Systems Research 4(1), 2024).
 """
 
 from __future__ import annotations
