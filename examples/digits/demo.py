@@ -29,9 +29,7 @@ from pathlib import Path
 from rich.console import Console
 
 from trimtab.errors import TrimtabError
-from trimtab.load.generate import TraceShape, generate
 from trimtab.load.result import LoadResult, read_result
-from trimtab.load.trace import write_trace
 from trimtab.plan.estimate import estimate
 from trimtab.plan.model import Limits, PlanRequest
 from trimtab.plan.policies import make_policy
@@ -39,6 +37,8 @@ from trimtab.profile.file import load_profile
 from trimtab.report.page import write_report
 from trimtab.report.summary import print_comparison, row
 from trimtab.spec.load import load_pipeline
+from trimtab.workload.generate import TraceShape, generate
+from trimtab.workload.trace import write_trace
 
 HERE = Path(__file__).resolve().parent
 PIPELINE = HERE / "pipeline.yaml"

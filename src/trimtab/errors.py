@@ -6,6 +6,8 @@
     ├── ModelError               a model file is missing, corrupt, or has another interface than the pipeline needs
     ├── TraceError               a trace or a labelled data set is wrong
     ├── LoadError                the server to load cannot be reached, is not ready, or serves something else
+    ├── ForecastError            a forecaster does not exist or cannot be loaded
+    ├── SimulationError          a simulation that has no meaning (a delay below zero, an unknown plant)
     ├── PlanRequestError         a planning question that has no meaning (rate NaN, unknown policy)
     ├── JournalError             a decision journal cannot be read or replayed
     ├── PlantError               a plant could not do what it was asked to
@@ -85,6 +87,14 @@ class TraceError(TrimtabError):
 
 class LoadError(TrimtabError):
     """The server to load cannot be reached, is not ready, or serves something else than the load needs."""
+
+
+class ForecastError(TrimtabError):
+    """A forecaster does not exist or cannot be loaded."""
+
+
+class SimulationError(TrimtabError):
+    """A simulation that has no meaning."""
 
 
 class PlanRequestError(TrimtabError):

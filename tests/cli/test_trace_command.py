@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from trimtab.cli.trace import app
 from trimtab.errors import TraceError
-from trimtab.load.trace import read_trace
+from trimtab.workload.trace import read_trace
 
 
 def run(*arguments: str) -> str:

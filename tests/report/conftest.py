@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trimtab.load.arrivals import send_times
-from trimtab.load.generate import TraceShape, generate
 from trimtab.load.result import LoadResult, Outcome, Record, Run, measure
+from trimtab.workload.arrivals import send_times
+from trimtab.workload.generate import TraceShape, generate
 
 SLO_S = 0.4
 

@@ -15,13 +15,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from trimtab import units
 from trimtab.errors import LoadError
-from trimtab.load.arrivals import Arrivals
 from trimtab.load.dataset import read_dataset
 from trimtab.load.generator import Progress as Sent
 from trimtab.load.result import LoadResult, Record, write_records, write_result
 from trimtab.load.run import LoadRequest, run_load
-from trimtab.load.trace import read_trace
 from trimtab.report.summary import print_run
+from trimtab.workload.arrivals import Arrivals
+from trimtab.workload.trace import read_trace
 
 ENDED_EARLY = 130
 """Exit code after Ctrl-C, as shells know it."""

@@ -35,7 +35,6 @@ def serve(
 ) -> None:
     """Serve a pipeline on this machine, over the Open Inference Protocol, until Ctrl-C."""
     from trimtab.control.protocols import Decision
-    from trimtab.control.settings import ControllerSettings
     from trimtab.plan.policies import make_policy
     from trimtab.plan.policies.registry import check_settings
     from trimtab.profile.file import load_profile_for
@@ -53,7 +52,7 @@ def serve(
         port=port,
         policy=policy,
         cores=cores,
-        settings=ControllerSettings(start_rate_rps=start_rate),
+        start_rate_rps=start_rate,
         journal=journal,
         grace_s=grace,
     )

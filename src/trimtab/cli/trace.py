@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from trimtab.load.generate import TraceShape, generate
-from trimtab.load.trace import TraceStatistics, read_trace, write_trace
+from trimtab.workload.generate import TraceShape, generate
+from trimtab.workload.trace import TraceStatistics, read_trace, write_trace
 
 app = typer.Typer(help="Make traces of requests per second, and tell what one is like.", no_args_is_help=True)
 

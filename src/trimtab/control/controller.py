@@ -20,8 +20,8 @@ from trimtab.plan.constrain import constrain
 from trimtab.plan.estimate import estimate, sustained_rate
 from trimtab.plan.model import LatencyModel, Limits, Plan, PlanRequest, PlanResult, Step
 from trimtab.plan.objective import objective_value
-from trimtab.plan.policies import Policy
-from trimtab.plan.stabilize import Weighed, stabilize
+from trimtab.plan.policies import ObservingPolicy, Policy
+from trimtab.plan.stabilize import Verdict, Weighed, stabilize
 from trimtab.plan.words import plan_words
 from trimtab.profile.model import Profile
 from trimtab.spec.model import Pipeline
@@ -41,6 +41,8 @@ class _InForce:
     planned_at_s: float
     """When a plan was last asked for."""
     gaining_since_s: float | None = None
+    skipped: int = 0
+    """Turns in a row that were skipped because the rate was no higher than planned for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class Controller:
         """
         self.forecaster.observe(observation.arrivals)
         self._learn(observation)
+        if self._in_force is not None and isinstance(self.policy, ObservingPolicy):
+            self.policy.observe(observation, self._in_force.plan)
         forecast = self.forecaster.forecast(self.settings.horizon_s)
         steps = [_observe_step(observation), _forecast_step(forecast, self.settings)]
         if self._in_force is None:
@@ -110,6 +114,10 @@ class Controller:
         if expected.urgent is None and observation.now_s - self._in_force.planned_at_s < self.settings.replan_s:
             left_s = self.settings.replan_s - (observation.now_s - self._in_force.planned_at_s)
             return self._keep(observation.now_s, steps, f"nothing is wrong; next plan in {format_duration(left_s)}")
+        if self._skips(expected):
+            self._in_force = replace(self._in_force, planned_at_s=observation.now_s, skipped=self._in_force.skipped + 1)
+            why = f"no more than planned for; skipped {self._in_force.skipped} of {self.settings.skips} times"
+            return self._keep(observation.now_s, steps, f"{expected.rate_rps:.4g}/s is {why}")
         return self._replan(observation.now_s, expected, steps)
 
     def _learn(self, observation: Observation) -> None:
@@ -125,6 +133,8 @@ class Controller:
         in_force = self._expected_in_force()
         rate_rps = forecast.at(self.settings.rate_quantile)
         arrival_scv = max(1.0, forecast.burstiness)
+        if not self.settings.at_once:
+            return _Expected(rate_rps, arrival_scv, None)
         backlog_s, backlog = self._backlog(observation, in_force.plan)
         urgent = None
         if backlog_s > self.settings.backlog_share * self.pipeline.slo.latency_s:
@@ -141,6 +151,12 @@ class Controller:
         if urgent is None and rate_rps > holds_rps:
             urgent = f"{rate_rps:.4g}/s is more than the plan holds ({holds_rps:.4g}/s)"
         return _Expected(rate_rps, arrival_scv, urgent)
+
+    def _skips(self, expected: _Expected) -> bool:
+        """Whether this turn is skipped: InfAdapter's damping of plans for less load."""
+        in_force = self._expected_in_force()
+        rate_rps = expected.rate_rps * (1.0 + self.settings.headroom)
+        return in_force.skipped < self.settings.skips and rate_rps <= in_force.plan.rate_rps
 
     def _backlog(self, observation: Observation, plan: Plan) -> tuple[float, float]:
         """Seconds that the slowest task needs for what waits at it; and requests that wait anywhere."""
@@ -174,7 +190,10 @@ class Controller:
         model = proposed.estimate.latency_model
         plan = self._constrain(proposed, steps)
         current, candidate = self._weigh(in_force.plan, expected, model), self._weigh(plan, expected, model)
-        verdict = stabilize(current, candidate, now_s, in_force.gaining_since_s, self.settings.hysteresis)
+        if self.settings.hysteresis is None:
+            verdict = Verdict(change=True, gaining_since_s=None, reason="the policy's word is taken")
+        else:
+            verdict = stabilize(current, candidate, now_s, in_force.gaining_since_s, self.settings.hysteresis)
         steps.append(Step("stabilize", "change" if verdict.change else "keep", verdict.reason))
         taken = candidate if verdict.change else current
         if not taken.estimate.meets_slo:
@@ -189,6 +208,7 @@ class Controller:
             latency_model=model,
             planned_at_s=now_s,
             gaining_since_s=verdict.gaining_since_s,
+            skipped=0,
         )
         return self._decide(now_s, in_force.plan, steps)
 

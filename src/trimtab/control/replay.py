@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from trimtab.control.controller import Controller
 from trimtab.control.journal import Journal, JournalEntry
 from trimtab.control.protocols import Decision
-from trimtab.errors import JournalError
-from trimtab.forecast import Forecaster, QuantileForecaster
+from trimtab.errors import ForecastError, JournalError
+from trimtab.forecast import Forecaster, make_forecaster
 from trimtab.plan.policies import Policy, make_policy
 
 
@@ -38,13 +38,14 @@ def replay(
     """
     header = journal.header
     if forecaster is None:
-        if header.forecaster != QuantileForecaster.name:
+        try:
+            forecaster = make_forecaster(header.forecaster)
+        except ForecastError as error:
             raise JournalError(
                 "the journal was made with a forecaster of its own",
                 got=header.forecaster,
                 next_step="pass it to replay(…, forecaster=…)",
-            )
-        forecaster = QuantileForecaster()
+            ) from error
     controller = Controller(
         header.pipeline,
         header.profile,

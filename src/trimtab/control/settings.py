@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trimtab.control.protocols import Capabilities
+from trimtab.forecast import DEFAULT_FORECASTER, Forecaster, make_forecaster
 from trimtab.plan.model import Limits
+from trimtab.plan.policies.base import Policy, Rhythm
 from trimtab.plan.stabilize import Hysteresis
 from trimtab.spec.model import Pipeline
 
@@ -31,7 +33,39 @@ class ControllerSettings:
     """Time within which such a backlog should be gone; its requests ÷ this are added to the expected rate."""
     ratio_gain: float = 0.2
     """Weight of a new measurement of the service-time ratio."""
-    hysteresis: Hysteresis = field(default_factory=Hysteresis)
+    hysteresis: Hysteresis | None = field(default_factory=Hysteresis)
+    """When a gain is worth a change; None: what the policy proposes is taken as it is."""
+    at_once: bool = True
+    """Whether a plan is asked for between two turns when the load leaves what the plan in force holds."""
+    skips: int = 0
+    """A turn whose rate is no higher than the one planned for is skipped so many times in a row."""
+
+
+def settings_for(policy: Policy, start_rate_rps: float = 1.0) -> ControllerSettings:
+    """The control loop that a policy's authors put around it; Trimtab's own where the policy states no rhythm."""
+    rhythm: Rhythm | None = getattr(policy, "rhythm", None)
+    if rhythm is None:
+        return ControllerSettings(start_rate_rps=start_rate_rps)
+    return ControllerSettings(
+        start_rate_rps=start_rate_rps,
+        replan_s=rhythm.every_s,
+        horizon_s=rhythm.horizon_s,
+        rate_quantile=rhythm.quantile,
+        headroom=rhythm.margin,
+        hysteresis=None,
+        at_once=False,
+        skips=rhythm.skips,
+    )
+
+
+def forecaster_for(policy: Policy, name: str | None = None) -> Forecaster:
+    """The forecaster called `name`; without one, the policy's own, or else the default.
+
+    Raises:
+        ForecastError: there is none of that name.
+    """
+    rhythm: Rhythm | None = getattr(policy, "rhythm", None)
+    return make_forecaster(name or (rhythm.forecaster if rhythm else None) or DEFAULT_FORECASTER)
 
 
 def limits_of(pipeline: Pipeline, capabilities: Capabilities) -> Limits:
@@ -44,4 +78,6 @@ def limits_of(pipeline: Pipeline, capabilities: Capabilities) -> Limits:
         replicas_per_task=budget.replicas_per_task,
         max_allocations_per_task=capabilities.max_allocations_per_task,
         in_place_variants=capabilities.in_place_variants,
+        replicas=budget.replicas,
+        cost_per_hour=budget.cost_per_hour,
     )

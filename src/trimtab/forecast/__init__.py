@@ -4,5 +4,13 @@ from __future__ import annotations
 
 from trimtab.forecast.model import Forecaster, RateForecast
 from trimtab.forecast.quantile import QuantileForecaster
+from trimtab.forecast.registry import DEFAULT_FORECASTER, FORECASTERS, make_forecaster
 
-__all__ = ["Forecaster", "QuantileForecaster", "RateForecast"]
+__all__ = [
+    "DEFAULT_FORECASTER",
+    "FORECASTERS",
+    "Forecaster",
+    "QuantileForecaster",
+    "RateForecast",
+    "make_forecaster",
+]

@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from trimtab.errors import LoadError
-from trimtab.load.arrivals import Arrivals, send_times
 from trimtab.load.client import Client
 from trimtab.load.dataset import Dataset, match, order
 from trimtab.load.generator import Progress, replay
 from trimtab.load.result import LoadResult, Record, Run, measure
-from trimtab.load.trace import Trace
+from trimtab.workload.arrivals import Arrivals, send_times
+from trimtab.workload.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)

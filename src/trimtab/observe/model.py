@@ -65,6 +65,10 @@ class TaskObservation:
     batches: int = 0
     service_ratio: float | None = None
     """Measured ÷ profiled service time of the window's batches, weighted by time; None when none was served."""
+    busy_core_s: float = 0.0
+    """Core-seconds that the batches which ended in the window were served for: their time × threads of an inference.
+
+    ÷ (cores · window) it is the task's utilisation, but for batches that began before the window or end after it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class _TaskCounts:
     batches: int = 0
     measured_s: float = 0.0
     expected_s: float = 0.0
+    busy_core_s: float = 0.0
 
 
 class ObservationWindow:
@@ -56,11 +57,14 @@ class ObservationWindow:
         if response_s is not None:
             self._responses_s.append(response_s)
 
-    def served(self, task: str, variant: str, items: int, measured_s: float, expected_s: float) -> None:
-        """A batch was served; `expected_s` is the profile's mean for it (not finite: not compared)."""
+    def served(
+        self, task: str, variant: str, items: int, measured_s: float, expected_s: float, threads: int = 1
+    ) -> None:
+        """A batch was served on `threads` threads; `expected_s` is the profile's mean for it (not finite: unknown)."""
         counts = self._tasks.setdefault(task, _TaskCounts())
         counts.served[variant] = counts.served.get(variant, 0) + items
         counts.batches += 1
+        counts.busy_core_s += measured_s * threads
         if math.isfinite(expected_s):
             counts.measured_s += measured_s
             counts.expected_s += expected_s
@@ -102,6 +106,7 @@ class ObservationWindow:
             served=dict(counts.served),
             batches=counts.batches,
             service_ratio=counts.measured_s / counts.expected_s if counts.expected_s > 0 else None,
+            busy_core_s=counts.busy_core_s,
         )
 
     def _quantiles(self) -> dict[float, float]:

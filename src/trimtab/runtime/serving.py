@@ -13,15 +13,14 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.control.controller import Controller
 from trimtab.control.journal import JournalEntry, JournalHeader, JournalWriter
 from trimtab.control.loop import ControlLoop
 from trimtab.control.protocols import Decision
-from trimtab.control.settings import ControllerSettings, limits_of
-from trimtab.forecast import QuantileForecaster
+from trimtab.control.settings import forecaster_for, limits_of, settings_for
 from trimtab.plan.policies import make_policy
 from trimtab.profile.model import Profile
 from trimtab.runtime import affinity
@@ -47,7 +46,8 @@ class ServeOptions:
     policy: str = "trimtab"
     cores: int | None = None
     """Cores that replicas may hold; None: the budget's, as far as this machine has them."""
-    settings: ControllerSettings = field(default_factory=ControllerSettings)
+    start_rate_rps: float = 1.0
+    """The rate of the first plan."""
     journal: Path | None = None
     grace_s: float = 10.0
     """Longest wait, at the end, for requests under way."""
@@ -84,13 +84,14 @@ async def serve(
         plant = LocalPlant(pipeline, profile, wiring, metrics, _cores(pipeline, options))
         for missing in plant.capabilities.missing:
             log.info("not available here: %s", missing)
+        policy = make_policy(options.policy)
         controller = Controller(
             pipeline,
             profile,
-            make_policy(options.policy),
-            QuantileForecaster(),
+            policy,
+            forecaster_for(policy),
             limits_of(pipeline, plant.capabilities),
-            options.settings,
+            settings_for(policy, options.start_rate_rps),
         )
         server = HttpServer(make_app(plant.data_plane, metrics))
         async with contextlib.AsyncExitStack() as cleanup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trimtab.plan.policies.base import Policy
+from trimtab.plan.policies.base import ObservingPolicy, Policy, Rhythm
 from trimtab.plan.policies.registry import DEFAULT_POLICY, POLICIES, make_policy
 
-__all__ = ["DEFAULT_POLICY", "POLICIES", "Policy", "make_policy"]
+__all__ = ["DEFAULT_POLICY", "POLICIES", "ObservingPolicy", "Policy", "Rhythm", "make_policy"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from trimtab.observe.model import Observation
 from trimtab.plan.estimate import estimate
 from trimtab.plan.model import LatencyModel, Plan, PlanRequest, PlanResult, Step, TaskPlan
 from trimtab.plan.objective import objective_value
@@ -14,7 +16,11 @@ from trimtab.spec.model import Objective
 
 @runtime_checkable
 class Policy(Protocol):
-    """Proposes plans. A value: the same question gets the same answer, and asking changes nothing."""
+    """Proposes plans. The same question gets the same answer, and asking changes nothing.
+
+    A policy may also have a `rhythm` (`Rhythm`), `defaults` (its settings, a frozen dataclass), and be an
+    `ObservingPolicy`.
+    """
 
     @property
     def name(self) -> str:
@@ -35,6 +41,44 @@ class Policy(Protocol):
         Raises:
             PlanRequestError: no plan can exist at any rate, or the question has no meaning.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """When a policy wants to be asked, and for which rate: the control loop that its authors put around it, as a value.
+
+    A policy without a `rhythm` follows the controller's settings, which are Trimtab's own.
+    """
+
+    every_s: float
+    """Seconds from one plan to the next."""
+    horizon_s: float
+    """How far ahead the rate is forecast; policies of the literature plan for the highest second in it."""
+    quantile: float = 0.5
+    """The forecast's quantile that is planned for."""
+    margin: float = 0.0
+    """The rate planned for is the forecast × (1 + this)."""
+    forecaster: str | None = None
+    """A forecaster by name, where the policy's authors state one; None: the one that all others get."""
+    skips: int = 0
+    """A turn whose rate is no higher than the one planned for is skipped so many times in a row (InfAdapter: 4)."""
+
+
+NEVER_AGAIN = Rhythm(every_s=1e9, horizon_s=1.0)
+"""The rhythm of a plan that is made once."""
+
+
+@runtime_checkable
+class ObservingPolicy(Policy, Protocol):
+    """A policy that remembers what it saw, as autoscalers do that follow utilisation or queues.
+
+    Its state follows from its settings and from what it observed alone, so that a journal replays; `propose` changes
+    nothing. It is asked through the same door as any other policy.
+    """
+
+    def observe(self, observation: Observation, plan: Plan) -> None:
+        """Take in what was seen while `plan` was in force; called once for each observation, in order."""
         ...
 
 

@@ -13,7 +13,7 @@ shrinks loads anew, as there; `load_s` of the estimate, which is common to all p
 objective's parts are AA (`accuracy`), RC (`cores`), RC/B (`cost`), LC (`load_s`) and LC/max rt (`load`).
 
 The published controller asks every 30 s, for 1.1 times a forecast, and skips up to four plans in a row that are for
-less load. All three belong to the control loop, not here: `rate_rps` is the rate planned for.
+less load. All three are the policy's `rhythm`, which the control loop follows: `rate_rps` is the rate planned for.
 
 Ours: all limits of the request hold. Where nothing carries the rate, the answer is the best of the sets that carry
 most. At a rate of 0 the plan is the one for a lone request. There is no batching, no stepping down, no correction by
@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from trimtab.errors import PlanRequestError
 from trimtab.plan.estimate import check_rate
 from trimtab.plan.model import Allocation, ObjectiveValue, PlanRequest, PlanResult, Step, TaskPlan
-from trimtab.plan.policies.base import result
+from trimtab.plan.policies.base import Rhythm, result
 from trimtab.plan.policies.infadapter_problem import Question, make_question
 from trimtab.plan.policies.infadapter_settings import InfAdapterSettings
 from trimtab.plan.policies.infadapter_table import capacity_table
@@ -56,6 +56,8 @@ class InfAdapterPolicy:
     name = "infadapter"
     decides = frozenset({"variant", "cores"})
     defaults = InfAdapterSettings()
+    rhythm = Rhythm(every_s=30.0, horizon_s=60.0, margin=0.1, forecaster="ewm", skips=4)
+    """As published, but for the forecaster: the one that it falls back to without its LSTM."""
     exact = False
     """Whether the published integer programme's error is kept: all variants but the least accurate one must not be able
     to carry more than the rate."""

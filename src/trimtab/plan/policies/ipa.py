@@ -27,7 +27,7 @@ from trimtab.errors import PlanRequestError
 from trimtab.plan.constrain import constrain
 from trimtab.plan.estimate import check_rate, estimate
 from trimtab.plan.model import Allocation, Limits, PlanRequest, PlanResult, TaskPlan
-from trimtab.plan.policies.base import result
+from trimtab.plan.policies.base import Rhythm, result
 from trimtab.plan.policies.ipa_base import Replica, Replicas, base_allocations
 from trimtab.plan.policies.ipa_settings import IpaSettings
 from trimtab.plan.policies.ipa_table import ChoiceTable
@@ -45,6 +45,8 @@ class IpaPolicy:
     name = "ipa"
     decides = frozenset({"variant", "replicas", "batch"})
     defaults = IpaSettings()
+    rhythm = Rhythm(every_s=10.0, horizon_s=20.0, forecaster="last")
+    """As published, but for the forecaster: the `reactive` one of its ablation, without its LSTM."""
 
     def __init__(self, settings: IpaSettings | None = None) -> None:
         """With `settings`, or the policy's defaults; the pipeline's file overrides either, field by field."""

@@ -14,7 +14,7 @@ from trimtab.plan.choose import check_request, largest_rate
 from trimtab.plan.latency import core_seconds, group_times, known_shapes, table_row
 from trimtab.plan.model import PlanRequest, PlanResult, TaskPlan
 from trimtab.plan.options import Rules, candidates
-from trimtab.plan.policies.base import result
+from trimtab.plan.policies.base import NEVER_AGAIN, result
 from trimtab.plan.policies.trimtab import UTILISATION_CAP
 
 
@@ -23,6 +23,7 @@ class _StaticPolicy(ABC):
 
     name = "static"
     decides: frozenset[str] = frozenset()
+    rhythm = NEVER_AGAIN
     _what = ""
 
     def propose(self, request: PlanRequest) -> PlanResult:

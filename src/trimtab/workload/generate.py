@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from trimtab import rng
 from trimtab.errors import TraceError
-from trimtab.load.trace import SECONDS_LIMIT, Trace
+from trimtab.workload.trace import SECONDS_LIMIT, Trace
 
 
 @dataclass(frozen=True, slots=True)

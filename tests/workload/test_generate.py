@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trimtab.errors import TraceError
-from trimtab.load.generate import TraceShape, generate, rate_curve
+from trimtab.workload.generate import TraceShape, generate, rate_curve
 
 
 def test_a_seed_fixes_the_trace() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.errors import TraceError
-from trimtab.load.trace import Trace, read_trace, write_trace
+from trimtab.workload.trace import Trace, read_trace, write_trace
 
 counts = st.lists(st.one_of(st.none(), st.integers(0, 500)), min_size=1, max_size=60).filter(
     lambda c: any(x is not None for x in c)

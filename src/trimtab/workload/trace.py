@@ -106,7 +106,7 @@ class Trace:
         `scale` multiplies rates. `compress` plays `compress` seconds of the trace in one: the *rate is kept*, only the
         time is shorter. Second j of the replay has the mean rate of the trace over [j·compress, (j+1)·compress),
         seconds that lie partly inside counting in part; a rest at the end that fills no whole second of the replay is
-        left out. Rates stay fractions: turning them into whole requests is the arrivals' part (`load.arrivals`), so
+        left out. Rates stay fractions: turning them into whole requests is the arrivals' part (`workload.arrivals`), so
         that scaling adds no rounding error.
 
         Raises:

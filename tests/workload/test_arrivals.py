@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from trimtab.errors import TraceError
-from trimtab.load.arrivals import ARRIVALS, Arrivals, send_times
+from trimtab.workload.arrivals import ARRIVALS, Arrivals, send_times
 
 rate_lists = st.lists(st.floats(0, 40), min_size=1, max_size=30)
 

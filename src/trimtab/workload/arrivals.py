@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from trimtab import rng
 from trimtab.errors import TraceError
-from trimtab.load.trace import Rates
+from trimtab.workload.trace import Rates
 
 Arrivals = Literal["poisson", "recorded", "even"]
 ARRIVALS: tuple[Arrivals, ...] = get_args(Arrivals)
