@@ -22,9 +22,9 @@ DRAWS: tuple[Draw, ...] = get_args(Draw)
 class PlantModel:
     """How long a plant takes to change. All delays in seconds.
 
-    A replica's *template* is what cannot change while it runs: its variant where `in_place_variants` is false, its cores
-    where `in_place_cores` is. A change of template starts new replicas and removes the old ones once the new are ready
-    (make before break); everything else reaches running replicas within `resize_s` and `load_s`.
+    A replica's *template* is what cannot change while it runs: its variant where `in_place_variants` is false, its
+    cores where `in_place_cores` is. A change of template starts new replicas and removes the old ones once the new are
+    ready (make before break); everything else reaches running replicas within `resize_s` and `load_s`.
     """
 
     name: str
@@ -64,13 +64,16 @@ class PlantModel:
 
 PLANTS: Mapping[str, PlantModel] = MappingProxyType(
     {
-        plant.name: plant
-        for plant in (
-            PlantModel("instant-resident", True, True, start_s=0.5, load_s=None, resize_s=0.001),
-            PlantModel("kubernetes-restart", False, False, start_s=0.0, load_s=None),
-            PlantModel("kubernetes-in-place", False, True, start_s=0.0, load_s=None, resize_s=0.1),
-            PlantModel("free", True, True, start_s=0.0, load_s=0.0),
-        )
+        "instant-resident": PlantModel(
+            "instant-resident", in_place_variants=True, in_place_cores=True, start_s=0.5, load_s=None, resize_s=0.001
+        ),
+        "kubernetes-restart": PlantModel(
+            "kubernetes-restart", in_place_variants=False, in_place_cores=False, start_s=0.0, load_s=None
+        ),
+        "kubernetes-in-place": PlantModel(
+            "kubernetes-in-place", in_place_variants=False, in_place_cores=True, start_s=0.0, load_s=None, resize_s=0.1
+        ),
+        "free": PlantModel("free", in_place_variants=True, in_place_cores=True, start_s=0.0, load_s=0.0),
     }
 )
 """Ready-made plants.
