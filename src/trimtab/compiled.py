@@ -10,6 +10,9 @@ source).
     is_loaded()                  which of the two forms runs
     python -m trimtab.compiled   fills the cache; for images and set-ups, and for a process beside a serving one
 
+Kernels come in parts that are loaded apart: the planner's (`plan`, of which all of the above speak if no part is
+named) and the simulator's (`sim`). A server has no use for the second.
+
 Numba is the extra `fast`; without it the plain form stays.
 
 The cache lies in `$XDG_CACHE_HOME/trimtab/` (`~/.cache/trimtab/`) under a digest of all modules with kernels: a changed
@@ -27,9 +30,9 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from trimtab.errors import MissingExtraError
@@ -37,20 +40,26 @@ from trimtab.errors import MissingExtraError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MODULES: tuple[str, ...] = (
-    "trimtab.plan.groups",
-    "trimtab.plan.latency",
-    "trimtab.plan.solve.answer",
-    "trimtab.plan.solve.mixes",
-    "trimtab.plan.solve.sets",
-    "trimtab.plan.solve.singles",
+PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "plan": (
+            "trimtab.plan.groups",
+            "trimtab.plan.latency",
+            "trimtab.plan.solve.answer",
+            "trimtab.plan.solve.mixes",
+            "trimtab.plan.solve.sets",
+            "trimtab.plan.solve.singles",
+        ),
+        "sim": ("trimtab.sim.engine",),
+    }
 )
-"""Modules that hold kernels or import those that do; `load` imports them."""
+"""Part → modules that hold its kernels or import those that do; `load` imports them. A kernel with a signature belongs
+to the part that names its module, and to `plan` where none does."""
 
 _DONE = "complete"
 _lock = threading.Lock()
 _kernels: list[Kernel[Any, Any]] = []
-_loaded = False
+_loaded: set[str] = set()
 
 
 class Kernel(Generic[P, R]):
@@ -89,66 +98,96 @@ def kernel(signature: str | None = None, *, inline: bool = False) -> Callable[[C
     return mark
 
 
-def is_loaded() -> bool:
+def is_loaded(part: str = "plan") -> bool:
     """Whether the kernels run compiled."""
-    return _loaded
+    return part in _loaded
 
 
-def is_cached() -> bool:
+def is_cached(part: str = "plan") -> bool:
     """Whether `load` would find all machine code on disk."""
-    return is_available() and (_cache_folder() / _DONE).exists()
+    return is_available() and (_cache_folder(part) / _DONE).exists()
 
 
-def load() -> None:
-    """Switch all kernels to their compiled form, compiling what is not cached. Does nothing the second time.
+def load(part: str = "plan") -> None:
+    """Switch the kernels to their compiled form, compiling what is not cached. Does nothing the second time.
 
     Raises:
         MissingExtraError: Numba is not installed.
     """
-    global _loaded  # noqa: PLW0603 - the one switch of the process, guarded by the lock
     with _lock:
-        if _loaded:
+        if part in _loaded:
             return
         try:
             import numba
         except ImportError:
-            raise MissingExtraError("numba", "fast", "compiled planning") from None
-        folder = _cache_folder()
+            raise MissingExtraError("numba", "fast", "compiled code") from None
+        folder = _cache_folder(part)
         folder.mkdir(parents=True, exist_ok=True)
         config: Any = numba.config  # its settings are made at run time
         before = config.CACHE_DIR
         config.CACHE_DIR = str(folder)
         try:
-            for each in _kernels:
+            for each in _entries(part):
                 _compile(each, numba.njit)
         finally:
             config.CACHE_DIR = before
-        for each in _kernels:
-            if each.signature is not None and each.compiled is not None:
+        for each in _entries(part):
+            if each.compiled is not None:
                 each.call = each.compiled
         (folder / _DONE).touch()
-        _loaded = True
+        _loaded.add(part)
 
 
-def load_when_cached() -> bool:
+def load_when_cached(part: str = "plan") -> bool:
     """`load`, if that takes no compiling; whether the compiled form runs now."""
-    if not _loaded and is_cached():
-        load()
-    return _loaded
+    if part not in _loaded and is_cached(part):
+        load(part)
+    return part in _loaded
 
 
-def unload() -> None:
+def unload(part: str = "plan") -> None:
     """Back to plain Python, for tests and for comparing the two forms."""
-    global _loaded  # noqa: PLW0603 - as in `load`
     with _lock:
-        for each in _kernels:
+        for each in _entries(part):
             each.call = each.__wrapped__
-        _loaded = False
+        _loaded.discard(part)
+
+
+def _entries(part: str) -> list[Kernel[Any, Any]]:
+    """The kernels of a part that are called from outside: those with a signature."""
+    others = {module for name, modules in PARTS.items() if name != "plan" for module in modules}
+    mine = set(PARTS[part])
+    return [
+        each
+        for each in _kernels
+        if each.signature is not None
+        and (each.__wrapped__.__module__ not in others if part == "plan" else each.__wrapped__.__module__ in mine)
+    ]
 
 
 def is_available() -> bool:
     """Whether Numba is installed."""
     return importlib.util.find_spec("numba") is not None
+
+
+def _called(each: Kernel[Any, Any]) -> dict[str, Kernel[Any, Any]]:
+    """The kernels that a kernel calls, by the names under which it knows them."""
+    function = each.__wrapped__
+    assert isinstance(function, FunctionType)
+    named = {name: function.__globals__.get(name) for name in function.__code__.co_names}
+    return {name: found for name, found in named.items() if isinstance(found, Kernel)}
+
+
+def _reached(entries: list[Kernel[Any, Any]]) -> set[Kernel[Any, Any]]:
+    """These kernels and all that they call, whatever else this process has imported."""
+    reached: set[Kernel[Any, Any]] = set()
+    waiting = list(entries)
+    while waiting:
+        each = waiting.pop()
+        if each not in reached:
+            reached.add(each)
+            waiting += _called(each).values()
+    return reached
 
 
 def _compile(each: Kernel[Any, Any], njit: Callable[..., Any]) -> None:
@@ -158,12 +197,10 @@ def _compile(each: Kernel[Any, Any], njit: Callable[..., Any]) -> None:
     function = each.__wrapped__
     assert isinstance(function, FunctionType)
     scope = dict(function.__globals__)
-    for name in function.__code__.co_names:
-        called = scope.get(name)
-        if isinstance(called, Kernel):
-            if called is not each:
-                _compile(called, njit)
-            scope[name] = called.compiled
+    for name, called in _called(each).items():
+        if called is not each:
+            _compile(called, njit)
+        scope[name] = called.compiled
     twin = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     twin.__module__, twin.__qualname__ = function.__module__, function.__qualname__
     options = {
@@ -175,17 +212,17 @@ def _compile(each: Kernel[Any, Any], njit: Callable[..., Any]) -> None:
     each.compiled = njit(each.signature, **options)(twin) if each.signature else njit(**options)(twin)
 
 
-def _cache_folder() -> Path:
+def _cache_folder(part: str) -> Path:
     """Where the machine code lies that these sources, this Numba and this processor make.
 
     Numba itself looks a kernel up by its file's time of change, so that belongs to the key as much as the text: a copy
     of the sources elsewhere, or a new installation, is not cached. The text of whole files counts, for kernels hold
     constants of the modules that they import.
     """
-    for module in MODULES:
+    for module in PARTS[part]:
         importlib.import_module(module)
-    digest = hashlib.sha256()
-    files = {Path(inspect.getfile(each.__wrapped__)) for each in _kernels}
+    digest = hashlib.sha256(part.encode())
+    files = {Path(inspect.getfile(each.__wrapped__)) for each in _reached(_entries(part))}
     for file in sorted(files):
         digest.update(f"{file} {file.stat().st_mtime_ns}".encode())
         digest.update(file.read_bytes())
@@ -205,4 +242,6 @@ def _processor() -> str:
 
 if __name__ == "__main__":
     # `python -m trimtab.compiled` runs this file as `__main__`; the kernels register in the imported module.
-    importlib.import_module("trimtab.compiled").load()
+    compiled = importlib.import_module("trimtab.compiled")
+    for part in sys.argv[1:] or PARTS:
+        compiled.load(part)

@@ -140,6 +140,7 @@ def predicted(queued: list[int], in_service: list[int], slots: list[int]) -> flo
         np.array([0.01, 0.02]),
         chain,
         np.array([True, True]),
+        np.zeros(2),
     )
 
 
@@ -161,7 +162,7 @@ def test_parallel_tasks_count_once() -> None:
     fork = np.zeros((2, 2), dtype=np.bool_)
     response_s = kernels.predicted_response_s(
         np.zeros(2, np.int64), np.zeros(2, np.int64), np.ones(2, np.int64),
-        np.array([0.01, 0.02]), np.array([0.01, 0.02]), fork, np.array([True, True]),
+        np.array([0.01, 0.02]), np.array([0.01, 0.02]), fork, np.array([True, True]), np.zeros(2),
     )  # fmt: skip
     assert response_s == pytest.approx(0.02)
 

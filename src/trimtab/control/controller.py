@@ -79,8 +79,8 @@ class Controller:
         """The plan in force; None before the first decision."""
         return None if self._in_force is None else self._in_force.plan
 
-    def start(self, now_s: float) -> Decision:
-        """The first decision, before anything was seen: the plan for `start_rate_rps`.
+    def start(self, now_s: float, plan: Plan | None = None) -> Decision:
+        """The first decision, before anything was seen: the plan for `start_rate_rps`, or the one that is given.
 
         Raises:
             PlanRequestError: no plan can exist for this pipeline, profile and limits.
@@ -90,6 +90,10 @@ class Controller:
             Step("observe", "nothing", "nothing was seen yet"),
             Step("forecast", f"{rate_rps:.4g}/s", "the stated start rate"),
         ]
+        if plan is not None:
+            judged = self._weigh(plan, _Expected(rate_rps, 1.0, None), "tail").estimate
+            self._in_force = _InForce(plan, judged.meets_slo, judged.latency_model, now_s)
+            return self._decide(now_s, None, [*steps, Step("propose", plan_words(plan), "it is given")])
         return self._first(now_s, _Expected(rate_rps, 1.0, None), steps)
 
     def step(self, observation: Observation) -> Decision:

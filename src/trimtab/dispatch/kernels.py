@@ -1,7 +1,7 @@
 """Dispatch kernels: the decisions of the request path as functions of scalars and NumPy arrays.
 
-This is their only source: the local runtime calls them as they stand, and a compiled simulator compiles these very
-functions. So they use nothing but numbers, arrays and loops, take time as an argument and keep no state.
+This is their only source: the local runtime calls them as they stand, and the simulator compiles these very functions.
+So they use nothing but numbers, arrays and loops, take time as an argument and keep no state.
 
 Arrays over variants are ordered most accurate first. `service_s[v, b]` is the time of a batch of b at variant v, for
 b = 1 … B (column 0 is unused), non-decreasing in b; `ratio[v]` corrects it by what is measured live.
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trimtab.compiled import kernel
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -24,6 +26,7 @@ ANSWER_SHARE = 0.05
 overload all that is served finishes just before its deadline; without a margin much of it would reach clients late."""
 
 
+@kernel()
 def fitting_batch(slack_s: float, service_s: Floats, ratio: float, most: int) -> int:
     """Largest batch of at most `most` whose service ends within `slack_s`; 0 when not even one item fits.
 
@@ -35,6 +38,7 @@ def fitting_batch(slack_s: float, service_s: Floats, ratio: float, most: int) ->
     return batch
 
 
+@kernel()
 def choose(
     slack_s: float,
     last_slack_s: float,
@@ -87,6 +91,75 @@ def choose(
     return best, best_batch
 
 
+@kernel()
+def next_batch(
+    head_deadline_s: float,
+    now_s: float,
+    slack_share: float,
+    reserve_s: float,
+    queued: int,
+    free_slots: int,
+    slots: int,
+    service_s: Floats,
+    ratio: Floats,
+    allowed: Flags,
+    max_batch: int,
+    pressure_s: float,
+) -> tuple[int, int]:
+    """What to start for the head of a queue, by `choose`: (variant, batch), or (-1, 0) when nothing can save the head.
+
+    Args:
+        head_deadline_s: deadline of the head.
+        now_s: the moment.
+        slack_share: the task's share of the time left, by plan.
+        reserve_s: least time that the tasks after this one need.
+        queued: see `choose`, as for the rest.
+        free_slots: see `choose`.
+        slots: see `choose`.
+        service_s: see `choose`.
+        ratio: see `choose`.
+        allowed: see `choose`.
+        max_batch: see `choose`.
+        pressure_s: see `choose`.
+    """
+    left_s = head_deadline_s - now_s
+    return choose(
+        left_s * slack_share,
+        left_s - reserve_s,
+        queued,
+        free_slots,
+        slots,
+        service_s,
+        ratio,
+        allowed,
+        max_batch,
+        pressure_s,
+    )
+
+
+@kernel()
+def route(share: Floats, credit: Floats) -> int:
+    """Which group of replicas gets the next item, by smooth weighted round robin; changes `credit`.
+
+    Every group is credited its share; the one with most credit gets the item and pays one. Any run of items is spread
+    as evenly as the shares allow (the scheduler of nginx' upstream module, I. Sysoev and M. Dounin 2012).
+
+    Args:
+        share: shape (G,), summing to 1; a group of share 0 gets nothing.
+        credit: shape (G,), what each group is owed, between -1 and 1.
+    """
+    best = -1
+    for g in range(share.shape[0]):
+        if share[g] > 0.0:
+            credit[g] += share[g]
+            if best < 0 or credit[g] > credit[best]:
+                best = g
+    if best >= 0:
+        credit[best] -= 1.0
+    return best
+
+
+@kernel()
 def fastest(service_s: Floats, ratio: Floats, allowed: Flags, max_batch: int) -> tuple[float, float]:
     """Least seconds for one item alone, and least seconds per item in any batch up to `max_batch`."""
     alone_s, per_item_s = np.inf, np.inf
@@ -98,8 +171,16 @@ def fastest(service_s: Floats, ratio: Floats, allowed: Flags, max_batch: int) ->
     return alone_s, per_item_s
 
 
+@kernel()
 def predicted_response_s(
-    queued: Ints, in_service: Ints, slots: Ints, per_item_s: Floats, alone_s: Floats, upstream: Flags, enter: Flags
+    queued: Ints,
+    in_service: Ints,
+    slots: Ints,
+    per_item_s: Floats,
+    alone_s: Floats,
+    upstream: Flags,
+    enter: Flags,
+    done_s: Floats,
 ) -> float:
     """Least response time that a request arriving now can hope for, in seconds, over the tasks in topological order.
 
@@ -114,9 +195,9 @@ def predicted_response_s(
         alone_s: shape (T,), from `fastest`.
         upstream: shape (T, T); upstream[t, u] when u runs directly before t.
         enter: shape (T,); the tasks that this request visits.
+        done_s: shape (T,); room to work in.
     """
     tasks = queued.shape[0]
-    done_s = np.zeros(tasks)
     response_s = 0.0
     for t in range(tasks):
         if not enter[t]:
@@ -134,6 +215,7 @@ def predicted_response_s(
     return response_s
 
 
+@kernel()
 def corrected_ratio(ratio: float, measured_s: float, expected_s: float, gain: float = 0.1) -> float:
     """Exponentially weighted ratio of measured to expected time; one measurement counts as at most 5 times expected.
 

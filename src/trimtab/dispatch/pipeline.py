@@ -6,14 +6,58 @@ from collections.abc import Hashable, Mapping
 from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.dispatch import kernels
-from trimtab.dispatch.task import TaskDispatcher
+from trimtab.dispatch.task import DeadlinePart, TaskDispatcher
 from trimtab.plan.model import Plan
 from trimtab.profile.model import Profile
 from trimtab.spec.model import Pipeline
 
 T = TypeVar("T", bound=Hashable)
+
+
+def split_deadline(
+    pipeline: Pipeline, own_s: Mapping[str, float], alone_s: Mapping[str, float]
+) -> dict[str, DeadlinePart]:
+    """Share the end-to-end time over the tasks, in proportion to what their planned variants take here and now.
+
+    A task's share of the time *left* is its own planned time over that of itself and the longest way after it, so a
+    request that is behind schedule is hurried by every task that is still to come, and one ahead is not.
+
+    Args:
+        pipeline: gives the ways and the SLO.
+        own_s: task → service time of a lone item at its slowest planned variant, seconds.
+        alone_s: task → service time of a lone item at its fastest allowed variant, seconds.
+    """
+    planned_s, fastest_s = _longest_way_s(pipeline, own_s), _longest_way_s(pipeline, alone_s)
+    end_to_end_s = max(planned_s[root] for root in pipeline.roots())
+    return {
+        name: DeadlinePart(
+            slack_share=own_s[name] / planned_s[name],
+            reserve_s=fastest_s[name] - alone_s[name],
+            pressure_s=kernels.PRESSURE * pipeline.slo.latency_s * own_s[name] / end_to_end_s,
+        )
+        for name in pipeline.tasks
+    }
+
+
+def _longest_way_s(pipeline: Pipeline, own_s: Mapping[str, float]) -> dict[str, float]:
+    """Task → its own seconds and those of the longest way after it."""
+    way_s: dict[str, float] = {}
+    for name in reversed(list(pipeline.tasks)):
+        way_s[name] = own_s[name] + max((way_s[d] for d in pipeline.downstream(name)), default=0.0)
+    return way_s
+
+
+def upstream_flags(pipeline: Pipeline) -> NDArray[np.bool_]:
+    """Which task runs directly before which, shape (T, T): [t, u] when u runs directly before t."""
+    positions = {name: i for i, name in enumerate(pipeline.tasks)}
+    flags = np.zeros((len(positions), len(positions)), dtype=np.bool_)
+    for task in pipeline.tasks.values():
+        for edge in task.after:
+            flags[positions[task.name], positions[edge.upstream]] = True
+    return flags
 
 
 class PipelineDispatcher(Generic[T]):
@@ -24,13 +68,7 @@ class PipelineDispatcher(Generic[T]):
         self.tasks: dict[str, TaskDispatcher[T]] = {
             task.name: TaskDispatcher(task, profile.variants[task.name]) for task in pipeline.tasks.values()
         }
-        self._downstream = {name: pipeline.downstream(name) for name in pipeline.tasks}
-        self._positions = {name: i for i, name in enumerate(pipeline.tasks)}
-        count = len(self.tasks)
-        self._upstream = np.zeros((count, count), dtype=np.bool_)
-        for task in pipeline.tasks.values():
-            for edge in task.after:
-                self._upstream[self._positions[task.name], self._positions[edge.upstream]] = True
+        self._upstream = upstream_flags(pipeline)
         self._plan: Plan | None = None
 
     def follow(self, plan: Plan) -> None:
@@ -41,34 +79,16 @@ class PipelineDispatcher(Generic[T]):
         self.split_deadlines()
 
     def split_deadlines(self) -> None:
-        """Share the end-to-end time over the tasks, in proportion to what their planned variants take here and now.
-
-        A task's share of the time *left* is its own planned time over that of itself and the longest way after it, so
-        a request that is behind schedule is hurried by every task that is still to come, and one ahead is not. Call it
-        again now and then: the times are corrected by what is measured.
-        """
+        """Share the end-to-end time over the tasks anew; called now and then, for times are corrected as measured."""
         if self._plan is None:
             return
         own_s = {
             name: max(self.tasks[name].planned_s(a.variant) for a in self._plan.tasks[name].allocations)
             for name in self._pipeline.tasks
         }
-        planned_s = self._longest_way_s(own_s)
-        fastest_s = self._longest_way_s({name: dispatcher.alone_s for name, dispatcher in self.tasks.items()})
-        end_to_end_s = max(planned_s[root] for root in self._pipeline.roots())
-        for name, dispatcher in self.tasks.items():
-            dispatcher.split_deadline(
-                slack_share=own_s[name] / planned_s[name],
-                reserve_s=fastest_s[name] - dispatcher.alone_s,
-                pressure_s=kernels.PRESSURE * self._pipeline.slo.latency_s * own_s[name] / end_to_end_s,
-            )
-
-    def _longest_way_s(self, own_s: Mapping[str, float]) -> dict[str, float]:
-        """Task → its own seconds and those of the longest way after it."""
-        way_s: dict[str, float] = {}
-        for name in reversed(list(self._pipeline.tasks)):
-            way_s[name] = own_s[name] + max((way_s[d] for d in self._downstream[name]), default=0.0)
-        return way_s
+        alone_s = {name: dispatcher.alone_s for name, dispatcher in self.tasks.items()}
+        for name, part in split_deadline(self._pipeline, own_s, alone_s).items():
+            self.tasks[name].take(part)
 
     def predicted_response_s(
         self, in_service: Mapping[str, int], slots: Mapping[str, int], enter: frozenset[str] | None = None
@@ -90,4 +110,5 @@ class PipelineDispatcher(Generic[T]):
             np.array([d.alone_s for d in dispatchers]),
             self._upstream,
             np.array([enter is None or name in enter for name in names]),
+            np.zeros(len(names)),
         )

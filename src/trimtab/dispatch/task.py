@@ -5,17 +5,19 @@ Synchronous and clock-free: whoever drives it (data plane or simulator) says wha
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import math
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.dispatch import kernels
 from trimtab.dispatch.edf import EdfQueue
-from trimtab.plan.model import TaskPlan
+from trimtab.plan.model import Allocation, TaskPlan
 from trimtab.profile.model import VariantProfile
-from trimtab.spec.model import Task
+from trimtab.spec.model import Task, Variant
 
 T = TypeVar("T", bound=Hashable)
 
@@ -33,6 +35,40 @@ class Batch(Generic[T]):
     """Service time that the decision counted on."""
 
 
+@dataclass(frozen=True, slots=True)
+class DeadlinePart:
+    """How much of a request's remaining time is a task's."""
+
+    slack_share: float = 1.0
+    """The task's share of the time left, by plan."""
+    reserve_s: float = 0.0
+    """Least time that the tasks after it need."""
+    pressure_s: float = math.inf
+    """Bound on draining the backlog before a cheaper variant is used."""
+
+
+def service_rows(
+    variants: Sequence[Variant], profiles: Mapping[str, VariantProfile], usable: Collection[str], allocation: Allocation
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What a dispatcher counts on for replicas of an allocation's shape, seconds, and the profile's means.
+
+    Both have shape (V, B + 1), V `variants` and batches of 1 … B; what is not usable is infinite, and may not even have
+    been profiled at this shape. The first is the `SERVICE_QUANTILE`, made non-decreasing in the batch.
+    """
+    shape = (len(variants), allocation.batch + 1)
+    service_s, mean_s = np.full(shape, np.inf), np.full(shape, np.inf)
+    for i, variant in enumerate(variants):
+        if variant.name not in usable:
+            continue
+        profile = profiles[variant.name]
+        for batch in range(1, allocation.batch + 1):
+            args = (batch, allocation.cores, allocation.threads)
+            service_s[i, batch] = profile.service_time(*args, SERVICE_QUANTILE).seconds
+            mean_s[i, batch] = profile.service_time(*args).seconds
+    np.maximum.accumulate(service_s[:, 1:], axis=1, out=service_s[:, 1:])
+    return service_s, mean_s
+
+
 class TaskDispatcher(Generic[T]):
     """Decides for one task. `follow` a plan first; then `push` items and ask for the `next_batch`."""
 
@@ -48,9 +84,7 @@ class TaskDispatcher(Generic[T]):
         self._service_s = np.full((count, 2), np.inf)
         self._mean_s = np.full((count, 2), np.inf)
         self._max_batch = 1
-        self._slack_share = 1.0
-        self._reserve_s = 0.0
-        self._pressure_s = np.inf
+        self._part = DeadlinePart()
         self.alone_s = np.inf
         self.per_item_s = np.inf
 
@@ -59,30 +93,14 @@ class TaskDispatcher(Generic[T]):
         allocation = plan.allocations[0]
         usable = {a.variant for a in plan.allocations} | set(plan.may_use)
         self._max_batch = allocation.batch
-        shape = (len(self._variants), allocation.batch + 1)
-        self._service_s = np.full(shape, np.inf)
-        self._mean_s = np.full(shape, np.inf)
+        self._service_s, self._mean_s = service_rows(self._variants, self._profiles, usable, allocation)
         for name, i in self._index.items():
-            profile = self._profiles[name]
             self._allowed[i] = name in usable
-            if name not in usable:  # it may not even have been profiled at this shape
-                continue
-            for batch in range(1, allocation.batch + 1):
-                args = (batch, allocation.cores, allocation.threads)
-                self._service_s[i, batch] = profile.service_time(*args, SERVICE_QUANTILE).seconds
-                self._mean_s[i, batch] = profile.service_time(*args).seconds
-        np.maximum.accumulate(self._service_s[:, 1:], axis=1, out=self._service_s[:, 1:])
         self._refresh()
 
-    def split_deadline(self, slack_share: float, reserve_s: float, pressure_s: float) -> None:
-        """Say how much of a request's remaining time is this task's.
-
-        Args:
-            slack_share: this task's share of the time left, by plan.
-            reserve_s: least time that the tasks after this one need.
-            pressure_s: bound on draining the backlog before a cheaper variant is used.
-        """
-        self._slack_share, self._reserve_s, self._pressure_s = slack_share, reserve_s, pressure_s
+    def take(self, part: DeadlinePart) -> None:
+        """Take this task's part of a request's remaining time."""
+        self._part = part
 
     def planned_s(self, variant: str) -> float:
         """Service time of one item alone at `variant`, as expected here and now."""
@@ -97,10 +115,11 @@ class TaskDispatcher(Generic[T]):
         """The batch to start now, if any, and the items to give up because nothing can save them any more."""
         lost: list[T] = []
         while free_slots > 0 and len(self.queue) > 0:
-            left_s = self.queue.head_deadline_s() - now_s
-            variant, size = kernels.choose(
-                left_s * self._slack_share,
-                left_s - self._reserve_s,
+            variant, size = kernels.next_batch(
+                self.queue.head_deadline_s(),
+                now_s,
+                self._part.slack_share,
+                self._part.reserve_s,
                 len(self.queue),
                 free_slots,
                 slots,
@@ -108,7 +127,7 @@ class TaskDispatcher(Generic[T]):
                 self._ratio,
                 self._allowed,
                 self._max_batch,
-                self._pressure_s,
+                self._part.pressure_s,
             )
             if size == 0:
                 lost.append(self.queue.pop())

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 SLOW_S = 0.05
 """A decision that takes longer in plain Python is worth compiling for."""
-_COMMAND = (sys.executable, "-m", "trimtab.compiled")
+_COMMAND = (sys.executable, "-m", "trimtab.compiled", "plan")
 _NICENESS = 19
 
 

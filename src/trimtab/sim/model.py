@@ -70,6 +70,9 @@ PLANTS: Mapping[str, PlantModel] = MappingProxyType(
         "kubernetes-restart": PlantModel(
             "kubernetes-restart", in_place_variants=False, in_place_cores=False, start_s=0.0, load_s=None
         ),
+        "kubernetes": PlantModel(
+            "kubernetes", in_place_variants=False, in_place_cores=False, start_s=6.0, load_s=None, drain_s=1.0
+        ),
         "kubernetes-in-place": PlantModel(
             "kubernetes-in-place", in_place_variants=False, in_place_cores=True, start_s=0.0, load_s=None, resize_s=0.1
         ),
@@ -79,9 +82,10 @@ PLANTS: Mapping[str, PlantModel] = MappingProxyType(
 """Ready-made plants.
 
 `instant-resident`: Trimtab's own; a worker process is up in half a second, a change of cores takes a millisecond
-(`benchmarks/switch_time.py`). `kubernetes-restart`: a change of variant or cores is a new pod; the profile's load time
-is its *readiness time*, from creation to ready (InfAdapter, EuroMLSys 2023: 6.4 to 8.5 s). `kubernetes-in-place`: the
-same with cores that change in place (Kubernetes 1.33 and later; Themis, arXiv 2407.14843, measures about 0.1 s).
+(`benchmarks/switch_time.py`). `kubernetes`: a change of variant or cores is a new pod, up after six seconds, about what
+InfAdapter's readiness times are beyond what differs by model. `kubernetes-restart`: the same for published profiles,
+whose load time is the whole *readiness time*, from creation to ready (InfAdapter, EuroMLSys 2023: 6.4 to 8.5 s).
+`kubernetes-in-place`: with cores that change in place (Kubernetes 1.33 and later) in about 0.1 s.
 `free`: nothing takes time, the bound that no plant can beat.
 """
 

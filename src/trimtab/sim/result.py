@@ -55,7 +55,7 @@ class SimSummary:
     accuracy: float | None
     """Delivered: the mean, over the requests answered, of what the variants that served each of them are worth."""
     core_seconds: float
-    """Everything held, starting and draining replicas included, over the load and until the last request ended."""
+    """Everything held, starting and draining replicas included, over the seconds of the load."""
     mean_cores: float
     """Core-seconds ÷ seconds."""
     peak_cores: int

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from trimtab.control.journal import JournalWriter
-from trimtab.control.settings import ControllerSettings
+from trimtab.control.controller import Controller
+from trimtab.control.journal import JournalEntry, JournalWriter
+from trimtab.control.settings import ControllerSettings, forecaster_for, limits_of, settings_for
+from trimtab.errors import SimulationError, TrimtabError
 from trimtab.forecast import Forecaster
 from trimtab.plan.model import Plan
-from trimtab.plan.policies import Policy
+from trimtab.plan.policies import ObservingPolicy, Policy
+from trimtab.plan.policies.base import NEVER_AGAIN
 from trimtab.profile.model import Profile
-from trimtab.sim.model import Fault, PlantModel, Serving
-from trimtab.sim.result import SimResult
+from trimtab.sim import layout as at
+from trimtab.sim.model import PLANTS, Fault, PlantModel, Serving
+from trimtab.sim.oracle import OracleForecaster
+from trimtab.sim.plant import SimPlant, Window
+from trimtab.sim.recorder import Recorder
+from trimtab.sim.result import SimResult, SimRun, SimSummary
 from trimtab.spec.model import Pipeline
-from trimtab.workload.arrivals import Arrivals
-from trimtab.workload.trace import Trace
+from trimtab.workload.arrivals import Arrivals, send_blocks
+from trimtab.workload.trace import Rates, Trace
+
+START_S = 60
+"""The first plan is made for the mean rate of so many seconds."""
+TAIL_TURNS = 3600
+"""Seconds after the load within which everything has to end."""
+BLOCK = 50_000
+"""Arrivals that are made at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +42,8 @@ class Load:
     seed: int = 0
     history: tuple[int | None, ...] = ()
     """Counts of the seconds before the trace, which forecasters may know; oldest first."""
+    scale: float = 1.0
+    """Multiplies the rates of the trace and of its history."""
 
 
 def simulate(
@@ -37,7 +54,7 @@ def simulate(
     plant: PlantModel,
     *,
     cores: int | None = None,
-    forecaster: Forecaster | None = None,
+    forecaster: Forecaster | str | None = None,
     settings: ControllerSettings | None = None,
     serving: Serving | None = None,
     truth: Profile | None = None,
@@ -52,7 +69,8 @@ def simulate(
     """Run `policy` on a simulated plant under `load`; the same arguments give the same result.
 
     The run starts from a planned state: replicas of the first plan are ready at once. That plan is made for the mean
-    rate of the trace's first minute, or is `start`.
+    rate of the trace's first minute, or is `start`. A policy whose rhythm names the forecaster `oracle` is a bound: it
+    knows the load to come, and its plant is `free`.
 
     Args:
         pipeline: what is served.
@@ -61,7 +79,7 @@ def simulate(
         policy: proposes plans; a fresh one, where it is an `ObservingPolicy`.
         plant: how long changes take.
         cores: cores that plans may hold; None: the budget's, else those of the machine that was profiled.
-        forecaster: a fresh one; None: the policy's own, or else the default.
+        forecaster: a fresh one, or the name of one, `oracle` included; None: the policy's own, or else the default.
         settings: the control loop; None: the policy's rhythm, or else Trimtab's own.
         serving: how requests are queued, batched and drawn.
         truth: how long service really takes; None: as `profile` says.
@@ -78,4 +96,170 @@ def simulate(
         TraceError: the trace has missing seconds or no request.
         SimulationError: something asked for has no meaning.
     """
-    raise NotImplementedError
+    rates = load.trace.rates(scale=load.scale)
+    serving = serving or Serving()
+    known = getattr(getattr(policy, "rhythm", None), "forecaster", None) == OracleForecaster.name
+    if known:
+        plant, forecaster = PLANTS["free"], OracleForecaster.name
+        notes = (*notes, "a bound, not a policy: it knows the load to come, and changes take no time")
+    if forecaster is None or isinstance(forecaster, str):
+        forecaster = _forecaster(policy, forecaster, load, rates)
+    held = _cores(pipeline, profile, cores)
+    blocks = send_blocks(rates, load.arrivals, load.seed, _block_s(rates))
+    simulated = SimPlant(
+        pipeline, profile, plant, held, blocks, load.seed, serving=serving, truth=truth, faults=faults,
+        memory_bytes=pipeline.budget.memory_bytes,
+    )  # fmt: skip
+    start_rate_rps = float(rates[:START_S].mean())
+    controller = Controller(
+        pipeline,
+        profile,
+        policy,
+        forecaster,
+        limits_of(pipeline, simulated.capabilities),
+        settings or settings_for(policy, start_rate_rps),
+    )
+    run = _Run(controller, simulated, Recorder(pipeline, window_s), journal)
+    run.start(start)
+    waits = interval_s if run.listens else window_s
+    seconds = float(len(rates))
+    while simulated.now_s < seconds:
+        run.turn(min(simulated.now_s + waits, seconds), last_s=seconds)
+        if on_progress is not None:
+            on_progress(simulated.now_s / seconds)
+    summary = run.finish(seconds)
+    asked = SimRun(
+        pipeline=pipeline.name,
+        policy=policy.name,
+        trace=load.trace.name,
+        arrivals=load.arrivals,
+        seed=load.seed,
+        seconds=seconds,
+        slo_s=pipeline.slo.latency_s,
+        slo_quantile=pipeline.slo.quantile,
+        plant=plant.name,
+        forecaster=forecaster.name,
+        rule=serving.rule,
+        cores=held,
+        notes=(*notes, *run.notes()),
+    )
+    return SimResult(asked, summary, run.recorder.series())
+
+
+@dataclass(slots=True)
+class _Run:
+    """Controller and plant in turns, as `control.loop` has them live."""
+
+    controller: Controller
+    plant: SimPlant
+    recorder: Recorder
+    journal: JournalWriter | None
+    decide_s: float = 0.0
+    decisions: int = 0
+    changes: int = 0
+    errors: int = 0
+    left: int = 0
+
+    @property
+    def listens(self) -> bool:
+        """Whether the controller has any use for observations: a plan that is made once has none."""
+        policy, settings = self.controller.policy, self.controller.settings
+        once = settings.replan_s >= NEVER_AGAIN.every_s and not settings.at_once
+        return self.journal is not None or isinstance(policy, ObservingPolicy) or not once
+
+    def start(self, plan: Plan | None) -> None:
+        """The first plan, as if it had been in force for long."""
+        began_s = time.perf_counter()
+        decision = self.controller.start(0.0, plan)
+        self.decide_s += time.perf_counter() - began_s
+        self.plant.apply_now(decision.plan, warm=True)
+        self._tell(JournalEntry(None, decision))
+
+    def turn(self, until_s: float, last_s: float) -> None:
+        """Let time pass, then observe, decide and apply; nothing is decided any more at `last_s`."""
+        self.plant.advance(until_s)
+        window = self.plant.take_window()
+        self._record(window)
+        if not self.listens or until_s >= last_s:
+            return
+        observation = self.plant.observation(window)
+        began_s = time.perf_counter()
+        try:
+            decision = self.controller.step(observation)
+        except TrimtabError as error:  # as live: the last plan stands
+            self.errors += 1
+            self._tell(JournalEntry(observation, None, str(error)))
+            return
+        finally:
+            self.decide_s += time.perf_counter() - began_s
+        self._tell(JournalEntry(observation, decision))
+        if decision.changed:
+            self.changes += 1
+            self.plant.apply_now(decision.plan)
+
+    def finish(self, seconds: float) -> SimSummary:
+        """Let what is under way end, and sum up."""
+        tail = self.recorder.tail()
+        self.recorder.finish(self._plan().rate_rps, seconds)
+        for _ in range(TAIL_TURNS):
+            if not self.plant.under_way:
+                break
+            self.plant.advance(self.plant.now_s + 1.0)
+            tail.add(self.plant.take_window(), 0)
+        self.left = self.plant.under_way
+        tail.outcomes[at.DROPPED] += self.left
+        return self.recorder.summary(
+            seconds, self.plant.peak_cores, self.changes, self.decisions, self.decide_s, after=tail
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """What went otherwise than it should."""
+        notes = []
+        if self.errors:
+            notes.append(f"{self.errors} decisions failed; the last plan stood")
+        if self.left:
+            notes.append(f"{self.left} requests had not ended {TAIL_TURNS} s after the load and count as dropped")
+        return tuple(notes)
+
+    def _record(self, window: Window) -> None:
+        plan = self._plan()
+        self.recorder.add(window, plan.cores, plan.rate_rps)
+
+    def _plan(self) -> Plan:
+        plan = self.plant.plan
+        assert plan is not None, "the run has started"
+        return plan
+
+    def _tell(self, entry: JournalEntry) -> None:
+        self.decisions += entry.decision is not None
+        if self.journal is not None:
+            self.journal.append(entry)
+
+
+def _forecaster(policy: Policy, name: str | None, load: Load, rates: Rates) -> Forecaster:
+    """A fresh forecaster that knows what was before the trace."""
+    if name == OracleForecaster.name:
+        return OracleForecaster(rates)
+    forecaster = forecaster_for(policy, name)
+    forecaster.observe([None if count is None else round(count * load.scale) for count in load.history])
+    return forecaster
+
+
+def _cores(pipeline: Pipeline, profile: Profile, cores: int | None) -> int:
+    """Cores that plans may hold."""
+    if cores is not None:
+        return cores
+    if pipeline.budget.cores is not None:
+        return int(pipeline.budget.cores)
+    if profile.provenance is not None:
+        return profile.provenance.cores_available
+    raise SimulationError(
+        "nothing says how many cores there are: the pipeline has no core budget and the profile no provenance",
+        where=f"pipeline {pipeline.name}",
+        next_step="name them with --cores, or set budget.cores",
+    )
+
+
+def _block_s(rates: Rates) -> int:
+    """Seconds of arrivals that are made at a time: enough to be quick, few enough to be nothing."""
+    return max(1, min(len(rates), int(BLOCK / max(float(rates.mean()), 1e-9))))
