@@ -39,6 +39,7 @@ from trimtab.errors import MissingExtraError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Signature = str | Callable[[], object] | None
 
 PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -56,6 +57,8 @@ PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Part → modules that hold its kernels or import those that do; `load` imports them. A kernel with a signature belongs
 to the part that names its module, and to `plan` where none does."""
 
+_LEAN = ("trimtab.sim.", "trimtab.dispatch.")
+"""Modules whose kernels make no arrays, so that nothing has to count references."""
 _DONE = "complete"
 _lock = threading.Lock()
 _kernels: list[Kernel[Any, Any]] = []
@@ -67,7 +70,7 @@ class Kernel(Generic[P, R]):
 
     __slots__ = ("__name__", "__wrapped__", "call", "compiled", "inline", "signature")
 
-    def __init__(self, function: Callable[P, R], signature: str | None, *, inline: bool) -> None:
+    def __init__(self, function: Callable[P, R], signature: Signature, *, inline: bool) -> None:
         self.__wrapped__ = function
         self.__name__ = function.__name__
         self.signature = signature
@@ -80,12 +83,13 @@ class Kernel(Generic[P, R]):
         return self.call(*args, **kwargs)
 
 
-def kernel(signature: str | None = None, *, inline: bool = False) -> Callable[[Callable[P, R]], Kernel[P, R]]:
+def kernel(signature: Signature = None, *, inline: bool = False) -> Callable[[Callable[P, R]], Kernel[P, R]]:
     """Mark a function as a kernel.
 
     Args:
-        signature: Numba's types of result and arguments, such as `"float64(int64, float64[::1])"`; the kernel is
-            compiled for these alone. None: only other kernels call it, once compiled, with whatever types they have.
+        signature: Numba's types of result and arguments, such as `"float64(int64, float64[::1])"`, or what makes them
+            when they are needed; the kernel is compiled for these alone. None: only other kernels call it, once
+            compiled, with whatever types they have.
         inline: compile it as a part of its callers. Machine code holds that of all it calls, so every level of calls
             compiles what is below once more: a long kernel high up is better inlined.
     """
@@ -203,13 +207,18 @@ def _compile(each: Kernel[Any, Any], njit: Callable[..., Any]) -> None:
         scope[name] = called.compiled
     twin = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     twin.__module__, twin.__qualname__ = function.__module__, function.__qualname__
+    # Of a namedtuple's arrays the simulator's kernels pass on dozens: only inlined, and not counted, they cost nothing.
+    lean = function.__module__.startswith(_LEAN)
     options = {
         "cache": each.signature is not None,
         "nogil": True,
         "error_model": "numpy",
         "inline": "always" if each.inline else "never",
+        "forceinline": lean and each.signature is None,
+        "_nrt": not lean,
     }
-    each.compiled = njit(each.signature, **options)(twin) if each.signature else njit(**options)(twin)
+    signature = each.signature() if callable(each.signature) else each.signature
+    each.compiled = njit(signature, **options)(twin) if signature else njit(**options)(twin)
 
 
 def _cache_folder(part: str) -> Path:

@@ -160,15 +160,21 @@ def route(share: Floats, credit: Floats) -> int:
 
 
 @kernel()
-def fastest(service_s: Floats, ratio: Floats, allowed: Flags, max_batch: int) -> tuple[float, float]:
-    """Least seconds for one item alone, and least seconds per item in any batch up to `max_batch`."""
-    alone_s, per_item_s = np.inf, np.inf
-    for v in range(service_s.shape[0]):
+def fastest(alone_s: Floats, per_item_s: Floats, ratio: Floats, allowed: Flags) -> tuple[float, float]:
+    """Least seconds for one item alone, and least seconds per item in any batch, of the variants allowed.
+
+    Args:
+        alone_s: shape (V,), service time of a lone item.
+        per_item_s: shape (V,), least service time per item of any batch.
+        ratio: shape (V,).
+        allowed: shape (V,).
+    """
+    best_alone_s, best_per_item_s = np.inf, np.inf
+    for v in range(alone_s.shape[0]):
         if allowed[v]:
-            alone_s = min(alone_s, service_s[v, 1] * ratio[v])
-            for batch in range(1, max_batch + 1):
-                per_item_s = min(per_item_s, service_s[v, batch] * ratio[v] / batch)
-    return alone_s, per_item_s
+            best_alone_s = min(best_alone_s, alone_s[v] * ratio[v])
+            best_per_item_s = min(best_per_item_s, per_item_s[v] * ratio[v])
+    return best_alone_s, best_per_item_s
 
 
 @kernel()

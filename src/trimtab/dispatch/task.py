@@ -69,6 +69,12 @@ def service_rows(
     return service_s, mean_s
 
 
+def least_times(service_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each variant takes at least, seconds: a lone item, and an item in the best batch; shape (2, V)."""
+    batches = np.arange(1, service_s.shape[1])
+    return np.stack((service_s[:, 1], (service_s[:, 1:] / batches).min(axis=1)))
+
+
 class TaskDispatcher(Generic[T]):
     """Decides for one task. `follow` a plan first; then `push` items and ask for the `next_batch`."""
 
@@ -83,6 +89,7 @@ class TaskDispatcher(Generic[T]):
         self._allowed = np.zeros(count, dtype=np.bool_)
         self._service_s = np.full((count, 2), np.inf)
         self._mean_s = np.full((count, 2), np.inf)
+        self._least_s = least_times(self._service_s)
         self._max_batch = 1
         self._part = DeadlinePart()
         self.alone_s = np.inf
@@ -94,6 +101,7 @@ class TaskDispatcher(Generic[T]):
         usable = {a.variant for a in plan.allocations} | set(plan.may_use)
         self._max_batch = allocation.batch
         self._service_s, self._mean_s = service_rows(self._variants, self._profiles, usable, allocation)
+        self._least_s = least_times(self._service_s)
         for name, i in self._index.items():
             self._allowed[i] = name in usable
         self._refresh()
@@ -147,4 +155,4 @@ class TaskDispatcher(Generic[T]):
         return expected_s
 
     def _refresh(self) -> None:
-        self.alone_s, self.per_item_s = kernels.fastest(self._service_s, self._ratio, self._allowed, self._max_batch)
+        self.alone_s, self.per_item_s = kernels.fastest(self._least_s[0], self._least_s[1], self._ratio, self._allowed)

@@ -10,6 +10,8 @@ What the data plane does and when is `runtime.dataplane`; this is the same life 
 
     arrives → admitted or refused → items wait at the first tasks → batches → items of the next tasks … → answered
     its deadline passes while items wait, or nothing saves it any more → dropped (refused before any work)
+
+`s` is the state (`layout.Arrays`) throughout; every function changes it in place.
 """
 
 from __future__ import annotations
@@ -17,18 +19,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trimtab.compiled import kernel
 from trimtab.dispatch.kernels import corrected_ratio, fastest, next_batch, predicted_response_s, route
 from trimtab.dispatch.rules import CLIPPER, DROP, SERVE, TRIMTAB, WAIT, adjusted_bound, rule_step
 from trimtab.sim import layout as at
+from trimtab.sim.layout import Arrays, Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-
-_ENDED, _ARRIVED, _WOKEN, _DUE, _PUMP = range(5)
+_ENDED, _ARRIVED, _WOKEN, _DUE, _CHANGED = range(5)
+"""Kinds of events. `_CHANGED`: the plant changed from outside, and everything that waits is looked at."""
 
 
 @kernel()
@@ -70,6 +69,240 @@ def pop(key: Floats, item: Ints, entries: int) -> int:
     return first
 
 
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+@kernel()
+def living(s: Arrays, serial: int) -> bool:
+    """Whether a request has not ended."""
+    slot = serial & (s.request_i.shape[0] - 1)
+    return bool(s.request_i[slot, at.ALIVE] == 1 and s.request_i[slot, at.SERIAL] == serial)
+
+
+@kernel()
+def leave(s: Arrays, slot: int, outcome: int) -> None:
+    """A request ends: its items that wait count no more, and their queues skip them when they surface."""
+    s.outcomes[outcome] += 1
+    if s.record_outcome.shape[0] > 0:
+        s.record_outcome[s.request_i[slot, at.NUMBER]] = outcome
+    s.request_i[slot, at.ALIVE] = 0
+    for g in range(s.group_i.shape[0]):
+        waiting = s.waits[slot, g]
+        if waiting > 0:
+            s.group_i[g, at.QUEUED] -= waiting
+            s.task_i[at.WAITING, s.group_i[g, at.TASK]] -= waiting
+            s.waits[slot, g] = 0
+
+
+@kernel()
+def give_up(s: Arrays, slot: int) -> None:
+    """Nothing can save a request any more: a refusal before any work on it, dropped after some."""
+    leave(s, slot, at.DROPPED if s.request_i[slot, at.SERVED] else at.REFUSED)
+
+
+@kernel()
+def answer(s: Arrays, slot: int, now_s: float) -> None:
+    """A request is answered, in time or late."""
+    response_s = now_s - s.request_f[slot, at.ARRIVED_S]
+    outcome = at.IN_TIME if now_s <= s.request_f[slot, at.DUE_S] else at.LATE
+    value = 1.0
+    for t in range(s.items.shape[1]):
+        if s.items[slot, t] > 0:
+            value *= s.worth[slot, t] / s.items[slot, t]
+    s.outcomes[outcome] += 1
+    s.window_f[at.WORTH] += value
+    s.window_f[at.RESPONSE_S] += response_s
+    bucket = int(math.log(max(response_s, at.LEAST_RESPONSE_S) / at.LEAST_RESPONSE_S) / at.RESPONSE_STEP)
+    s.responses[min(bucket, at.BUCKETS - 1)] += 1
+    if s.record_outcome.shape[0] > 0:
+        s.record_outcome[s.request_i[slot, at.NUMBER]] = outcome
+        s.record_s[s.request_i[slot, at.NUMBER]] = response_s
+    s.request_i[slot, at.ALIVE] = 0
+
+
+@kernel()
+def is_first(s: Arrays, task: int) -> bool:
+    """Whether a task reads the request."""
+    for u in range(task):
+        if s.upstream[task, u]:
+            return False
+    return True
+
+
+@kernel()
+def is_refused(s: Arrays) -> bool:
+    """Whether a request that arrives now is turned away."""
+    if s.option_i[at.RULE] == TRIMTAB:
+        least_s = predicted_response_s(
+            s.task_i[at.WAITING],
+            s.task_i[at.IN_SERVICE],
+            s.task_i[at.T_SLOTS],
+            s.task_f[at.T_PER_ITEM_S],
+            s.task_f[at.T_ALONE_S],
+            s.upstream,
+            s.enter,
+            s.scratch_f,
+        )
+        if least_s > s.option_f[at.DEADLINE_S]:
+            return True
+    if s.option_i[at.QUEUE_LIMIT] > 0:
+        for t in range(s.task_i.shape[1]):
+            if is_first(s, t) and s.task_i[at.WAITING, t] + s.task_i[at.IN_SERVICE, t] >= s.option_i[at.QUEUE_LIMIT]:
+                return True
+    return False
+
+
+@kernel()
+def arrive(s: Arrays, now_s: float) -> int:
+    """A request arrives; returns how many groups in `dirty` got an item of it."""
+    number = s.counts[at.ORDINAL]
+    s.counts[at.ORDINAL] += 1
+    s.counts[at.NEXT_ARRIVAL] += 1
+    if is_refused(s):
+        s.outcomes[at.REFUSED] += 1
+        if s.record_outcome.shape[0] > 0:
+            s.record_outcome[number] = at.REFUSED
+        return 0
+    serial = s.counts[at.NEXT_SERIAL]
+    s.counts[at.NEXT_SERIAL] += 1
+    slot = serial & (s.request_i.shape[0] - 1)
+    tasks = s.task_i.shape[1]
+    s.request_i[slot, at.SERIAL] = serial
+    s.request_i[slot, at.ALIVE] = 1
+    s.request_i[slot, at.SERVED] = 0
+    s.request_i[slot, at.LEFT] = tasks
+    s.request_i[slot, at.NUMBER] = number
+    s.request_f[slot, at.ARRIVED_S] = now_s
+    s.request_f[slot, at.DUE_S] = now_s + s.option_f[at.SLO_S]
+    s.request_f[slot, at.END_S] = now_s + s.option_f[at.DEADLINE_S]
+    changed = 0
+    for t in range(tasks):
+        s.missing[slot, t] = -1
+        s.items[slot, t] = 0
+        s.worth[slot, t] = 0.0
+        for u in range(t):
+            s.brings[slot, t, u] = 0
+        if is_first(s, t):
+            s.missing[slot, t] = 1
+            s.dirty[changed] = enqueue(s, t, slot, 2 * serial, now_s)
+            changed += 1
+    return changed
+
+
+# --- items and queues -------------------------------------------------------------------------------------------------
+
+
+@kernel()
+def enqueue(s: Arrays, task: int, slot: int, what: int, now_s: float) -> int:
+    """Route an item to a group of its task and queue it there; returns the group.
+
+    Trimtab's queues are by deadline; those of the other rules by when an item came.
+    """
+    width = s.group_i.shape[0] // s.task_i.shape[1]
+    g = int(task * width)
+    if s.share[g] < 1.0:
+        g += max(0, route(s.share[g : g + width], s.credit[g : g + width]))
+    moment = s.request_f[slot, at.END_S] if s.option_i[at.RULE] == TRIMTAB else now_s
+    push(s.queue_key[g], s.queue_item[g], s.group_i[g, at.ENTRIES], moment, s.counts[at.SEQUENCE], what)
+    s.counts[at.SEQUENCE] += 1
+    s.group_i[g, at.ENTRIES] += 1
+    s.group_i[g, at.QUEUED] += 1
+    s.waits[slot, g] += 1
+    s.task_i[at.WAITING, task] += 1
+    s.counts[at.HIGHEST] = max(s.counts[at.HIGHEST], s.group_i[g, at.ENTRIES])
+    return g
+
+
+@kernel()
+def take(s: Arrays, g: int) -> int:
+    """The next item of a queue whose request lives; there has to be one."""
+    while True:
+        what = pop(s.queue_key[g], s.queue_item[g], s.group_i[g, at.ENTRIES])
+        s.group_i[g, at.ENTRIES] -= 1
+        if living(s, what >> 1):
+            s.group_i[g, at.QUEUED] -= 1
+            s.waits[(what >> 1) & (s.request_i.shape[0] - 1), g] -= 1
+            s.task_i[at.WAITING, s.group_i[g, at.TASK]] -= 1
+            return what
+
+
+@kernel()
+def bring(s: Arrays, slot: int, task: int, v: int) -> None:
+    """An item of a task is done by variant v: what it brings to the tasks behind it."""
+    for d in range(task + 1, s.task_i.shape[1]):
+        if s.upstream[d, task]:
+            brought = int(s.fan[d, task, v])
+            part = s.fan[d, task, v] - brought
+            if part > 0.0:
+                if s.uniforms[s.counts[at.UNIFORM]] < part:
+                    brought += 1
+                s.counts[at.UNIFORM] += 1
+            s.brings[slot, d, task] += brought
+
+
+@kernel()
+def items_for(s: Arrays, slot: int, task: int) -> int:
+    """Items with which a task can begin; -1 when it has begun, or waits for another, or reads the request itself."""
+    if s.missing[slot, task] >= 0:
+        return -1
+    need = -1
+    for u in range(task):
+        if s.upstream[task, u]:
+            if s.missing[slot, u] != 0:
+                return -1
+            need = max(need, s.brings[slot, task, u])
+    return need
+
+
+@kernel()
+def item_done(s: Arrays, batch: int, k: int, now_s: float) -> int:
+    """The k-th item of a batch is done: perhaps its task, perhaps its request. Returns how many groups got items."""
+    serial = s.batch_item[batch, k] >> 1
+    if not living(s, serial):
+        return 0
+    slot = serial & (s.request_i.shape[0] - 1)
+    task, v = s.group_i[s.batch_i[batch, at.B_GROUP], at.TASK], s.batch_i[batch, at.B_VARIANT]
+    s.request_i[slot, at.SERVED] = 1
+    s.items[slot, task] += 1
+    s.worth[slot, task] += s.accuracy[task, v]
+    s.missing[slot, task] -= 1
+    bring(s, slot, task, v)
+    if s.missing[slot, task] > 0:
+        return 0
+    s.request_i[slot, at.LEFT] -= 1
+    changed = 0
+    for d in range(task + 1, s.task_i.shape[1]):
+        need = items_for(s, slot, d)
+        if need < 0:
+            continue
+        s.missing[slot, d] = need
+        if need == 0:
+            s.request_i[slot, at.LEFT] -= 1
+            continue
+        held = s.task_i[at.WAITING, d] + s.task_i[at.IN_SERVICE, d]
+        if s.option_i[at.QUEUE_LIMIT] > 0 and held + need > s.option_i[at.QUEUE_LIMIT]:
+            give_up(s, slot)
+            return changed
+        for _ in range(need):
+            changed = marked(s, changed, enqueue(s, d, slot, 2 * serial, now_s))
+    if s.request_i[slot, at.LEFT] == 0:
+        answer(s, slot, now_s)
+    return changed
+
+
+@kernel()
+def marked(s: Arrays, changed: int, g: int) -> int:
+    """Note that a group may start a batch; returns how many are noted."""
+    for j in range(changed):
+        if s.dirty[j] == g:
+            return changed
+    s.dirty[changed] = g
+    return changed + 1
+
+
+# --- batches and replicas ---------------------------------------------------------------------------------------------
+
+
 @kernel()
 def drawn_s(row: Floats, exponential: int, uniform: float) -> float:
     """A service time from quantiles at `KNOTS`, linear between them; or exponential with their mean."""
@@ -82,501 +315,274 @@ def drawn_s(row: Floats, exponential: int, uniform: float) -> float:
 
 
 @kernel()
-def refresh(
-    group: int,
-    group_i: Ints,
-    group_f: Floats,
-    service_s: Floats,
-    ratio: Floats,
-    allowed: Flags,
-    task_i: Ints,
-    task_f: Floats,
-) -> None:
+def refresh(s: Arrays, group: int) -> None:
     """Bring what admission counts on up to date: the least times of a group, and of its task over all its groups."""
-    alone_s, per_item_s = fastest(service_s[group], ratio[group], allowed[group], group_i[group, at.MAX_BATCH])
-    group_f[group, at.ALONE_S] = alone_s
-    group_f[group, at.PER_ITEM_S] = per_item_s
-    task = group_i[group, at.TASK]
-    width = group_i.shape[0] // task_i.shape[1]
+    s.group_f[group, at.ALONE_S], s.group_f[group, at.PER_ITEM_S] = fastest(
+        s.least_s[group, 0], s.least_s[group, 1], s.ratio[group], s.allowed[group]
+    )
+    task = s.group_i[group, at.TASK]
+    width = s.group_i.shape[0] // s.task_i.shape[1]
     slots = 0
     drains = 0.0
     alone_s = np.inf
     for g in range(task * width, (task + 1) * width):
-        if group_i[g, at.OPEN]:
-            alone_s = min(alone_s, group_f[g, at.ALONE_S])
-            slots += group_i[g, at.SLOTS]
-            drains += group_i[g, at.SLOTS] / group_f[g, at.PER_ITEM_S]
-    task_i[at.T_SLOTS, task] = slots
-    task_f[at.T_ALONE_S, task] = alone_s
-    task_f[at.T_PER_ITEM_S, task] = slots / drains if drains > 0.0 else np.inf
+        if s.group_i[g, at.OPEN]:
+            alone_s = min(alone_s, s.group_f[g, at.ALONE_S])
+            slots += s.group_i[g, at.SLOTS]
+            drains += s.group_i[g, at.SLOTS] / s.group_f[g, at.PER_ITEM_S]
+    s.task_i[at.T_SLOTS, task] = slots
+    s.task_f[at.T_ALONE_S, task] = alone_s
+    s.task_f[at.T_PER_ITEM_S, task] = slots / drains if drains > 0.0 else np.inf
 
 
 @kernel()
-def enqueue(
-    task: int,
-    slot: int,
-    what: int,
-    key: float,
-    count: Ints,
-    group_i: Ints,
-    share: Floats,
-    credit: Floats,
-    task_i: Ints,
-    waits: Ints,
-    queue_key: Floats,
-    queue_item: Ints,
-) -> int:
-    """Route an item to a group of its task and queue it there; returns the group."""
-    width = group_i.shape[0] // task_i.shape[1]
-    first = task * width
-    g = first
-    if share[first] < 1.0:
-        g = first + max(0, route(share[first : first + width], credit[first : first + width]))
-    push(queue_key[g], queue_item[g], group_i[g, at.ENTRIES], key, count[at.SEQUENCE], what)
-    count[at.SEQUENCE] += 1
-    group_i[g, at.ENTRIES] += 1
-    group_i[g, at.QUEUED] += 1
-    waits[slot, g] += 1
-    task_i[at.WAITING, task] += 1
-    count[at.HIGHEST] = max(count[at.HIGHEST], group_i[g, at.ENTRIES])
-    return g
+def batch_done(s: Arrays, batch: int) -> int:
+    """What is learned and counted of a batch that has ended. Returns the steps that follow: its items, then its slot.
+
+    None follow where its replica was lost meanwhile.
+    """
+    s.counts[at.IN_FLIGHT] -= 1
+    if s.batch_i[batch, at.B_LOST]:
+        s.spare[s.counts[at.SPARE]] = batch
+        s.counts[at.SPARE] += 1
+        return 0
+    g, v, size = s.batch_i[batch, at.B_GROUP], s.batch_i[batch, at.B_VARIANT], s.batch_i[batch, at.B_SIZE]
+    task, took_s = s.group_i[g, at.TASK], s.batch_f[batch, at.TOOK_S]
+    s.task_i[at.IN_SERVICE, task] -= size
+    s.served[task, v] += size
+    s.window_t[task, at.BATCHES] += 1
+    s.window_t[task, at.BUSY_CORE_S] += took_s * s.batch_i[batch, at.B_THREADS]
+    if size <= s.group_i[g, at.MAX_BATCH] and s.mean_s[g, v, size] < np.inf:
+        s.window_t[task, at.MEASURED_S] += took_s
+        s.window_t[task, at.EXPECTED_S] += s.mean_s[g, v, size]
+        s.ratio[g, v] = corrected_ratio(s.ratio[g, v], took_s, s.mean_s[g, v, size])
+        refresh(s, g)
+    if s.option_i[at.RULE] == CLIPPER:
+        objective_s = s.group_f[g, at.SLACK_SHARE] * s.option_f[at.SLO_S]
+        bound = s.group_f[g, at.BOUND]
+        s.group_f[g, at.BOUND] = adjusted_bound(bound, size, took_s, objective_s, s.group_i[g, at.MAX_BATCH])
+    return size + 1
 
 
 @kernel()
-def leave(slot: int, group_i: Ints, task_i: Ints, waits: Ints, request_i: Ints) -> None:
-    """A request ends: its items that wait count no more, and their queues skip them when they surface."""
-    request_i[slot, at.ALIVE] = 0
-    for g in range(group_i.shape[0]):
-        waiting = waits[slot, g]
-        if waiting:
-            group_i[g, at.QUEUED] -= waiting
-            task_i[at.WAITING, group_i[g, at.TASK]] -= waiting
-            waits[slot, g] = 0
+def free_slot(s: Arrays, batch: int, now_s: float) -> int:
+    """The slot of a batch that has ended is free again; returns how many groups in `dirty` may use it."""
+    r = s.batch_i[batch, at.B_REPLICA]
+    s.spare[s.counts[at.SPARE]] = batch
+    s.counts[at.SPARE] += 1
+    s.replica_i[r, at.BUSY] -= 1
+    g = s.replica_i[r, at.GROUP]
+    if g < 0:
+        if s.replica_i[r, at.BUSY] == 0:
+            s.replica_f[r, at.IDLE_AT_S] = now_s
+        return 0
+    if s.replica_i[r, at.BUSY] < s.replica_i[r, at.CONCURRENCY]:
+        s.group_i[g, at.FREE] += 1
+    s.dirty[0] = g
+    return 1
 
 
 @kernel()
-def give_up(
-    slot: int, group_i: Ints, task_i: Ints, waits: Ints, request_i: Ints, outcomes: Ints, record_outcome: Ints
-) -> None:
-    """Nothing can save a request any more: a refusal before any work on it, dropped after some."""
-    outcome = at.DROPPED if request_i[slot, at.SERVED] else at.REFUSED
-    outcomes[outcome] += 1
-    if record_outcome.shape[0] > 0:
-        record_outcome[request_i[slot, at.NUMBER]] = outcome
-    leave(slot, group_i, task_i, waits, request_i)
+def least_busy(s: Arrays, g: int) -> int:
+    """The replica of a group with a free slot that serves the fewest batches; the first of several."""
+    best = -1
+    for m in range(s.group_i[g, at.MEMBERS]):
+        r = int(s.members[g, m])
+        if s.replica_i[r, at.BUSY] < s.replica_i[r, at.CONCURRENCY] and (
+            best < 0 or s.replica_i[r, at.BUSY] < s.replica_i[best, at.BUSY]
+        ):
+            best = r
+            if s.replica_i[r, at.BUSY] == 0:
+                break
+    return best
 
 
-@kernel(at.signature())
-def advance(
-    until_s: float,
-    clock: Floats,
-    count: Ints,
-    option_i: Ints,
-    option_f: Floats,
-    arrivals: Floats,
-    uniforms: Floats,
-    upstream: Flags,
-    fan: Floats,
-    accuracy: Floats,
-    enter: Flags,
-    group_i: Ints,
-    group_f: Floats,
-    service_s: Floats,
-    mean_s: Floats,
-    draws_s: Floats,
-    ratio: Floats,
-    allowed: Flags,
-    share: Floats,
-    credit: Floats,
-    members: Ints,
-    replica_i: Ints,
-    replica_f: Floats,
-    task_i: Ints,
-    task_f: Floats,
-    request_f: Floats,
-    request_i: Ints,
-    missing: Ints,
-    items: Ints,
-    worth: Floats,
-    brings: Ints,
-    waits: Ints,
-    queue_key: Floats,
-    queue_item: Ints,
-    batch_i: Ints,
-    batch_f: Floats,
-    batch_item: Ints,
-    end_key: Floats,
-    end_batch: Ints,
-    spare: Ints,
-    outcomes: Ints,
-    window_f: Floats,
-    window_t: Floats,
-    served: Ints,
-    responses: Ints,
-    record_outcome: Ints,
-    record_s: Floats,
-    scratch_f: Floats,
-    dirty: Ints,
-) -> int:
-    """Let everything happen up to and at `until_s`; `sim.layout` says what the arrays hold.
+@kernel()
+def start_batch(s: Arrays, g: int, v: int, size: int, now_s: float) -> None:
+    """Take a batch from a group's queue to a replica."""
+    s.counts[at.SPARE] -= 1
+    batch = s.spare[s.counts[at.SPARE]]
+    for k in range(size):
+        s.batch_item[batch, k] = take(s, g)
+    r = least_busy(s, g)
+    s.task_i[at.IN_SERVICE, s.group_i[g, at.TASK]] += size
+    s.replica_i[r, at.BUSY] += 1
+    s.group_i[g, at.FREE] -= 1
+    took_s = drawn_s(s.draws_s[g, v, size], s.option_i[at.EXPONENTIAL], s.uniforms[s.counts[at.UNIFORM]])
+    s.counts[at.UNIFORM] += 1
+    took_s = took_s * s.replica_f[r, at.FACTOR] + s.option_f[at.HOP_S]
+    s.batch_i[batch, at.B_GROUP] = g
+    s.batch_i[batch, at.B_REPLICA] = r
+    s.batch_i[batch, at.B_VARIANT] = v
+    s.batch_i[batch, at.B_SIZE] = size
+    s.batch_i[batch, at.B_LOST] = 0
+    s.batch_i[batch, at.B_THREADS] = s.group_i[g, at.THREADS]
+    s.batch_f[batch, at.TOOK_S] = took_s
+    push(s.end_key, s.end_batch, s.counts[at.IN_FLIGHT], now_s + took_s, s.counts[at.SEQUENCE], batch)
+    s.counts[at.SEQUENCE] += 1
+    s.counts[at.IN_FLIGHT] += 1
+
+
+@kernel()
+def start_what_can(s: Arrays, g: int, now_s: float) -> None:
+    """Start batches of a group until its slots are taken, nothing waits, or its rule would rather wait."""
+    while s.group_i[g, at.QUEUED] > 0 and s.group_i[g, at.FREE] > 0:
+        serial = s.queue_item[g, 0, 1] >> 1
+        slot = serial & (s.request_i.shape[0] - 1)
+        if not living(s, serial):
+            pop(s.queue_key[g], s.queue_item[g], s.group_i[g, at.ENTRIES])
+            s.group_i[g, at.ENTRIES] -= 1
+            continue
+        if s.option_i[at.RULE] == TRIMTAB:
+            v, size = next_batch(
+                s.queue_key[g, 0],
+                now_s,
+                s.group_f[g, at.SLACK_SHARE],
+                s.group_f[g, at.RESERVE_S],
+                s.group_i[g, at.QUEUED],
+                s.group_i[g, at.FREE],
+                s.group_i[g, at.SLOTS],
+                s.service_s[g],
+                s.ratio[g],
+                s.allowed[g],
+                s.group_i[g, at.MAX_BATCH],
+                s.group_f[g, at.PRESSURE_S],
+            )
+            verdict = SERVE if size > 0 else DROP
+        else:
+            v = s.group_i[g, at.VARIANT]
+            verdict, size, wake_s = rule_step(
+                s.option_i[at.RULE],
+                now_s,
+                s.request_f[slot, at.ARRIVED_S],
+                s.queue_key[g, 0],
+                s.request_f[slot, at.END_S] - s.group_f[g, at.RESERVE_S],
+                s.group_i[g, at.QUEUED],
+                s.service_s[g, v],
+                s.ratio[g, v],
+                s.group_i[g, at.MAX_BATCH],
+                s.group_f[g, at.BOUND],
+                s.option_f[at.MAX_WAIT_S],
+                s.option_f[at.DROP_AFTER_S],
+            )
+            s.group_f[g, at.WAKE_S] = wake_s if verdict == WAIT else np.inf
+        if verdict == WAIT:
+            break
+        if verdict == DROP:
+            give_up(s, slot)
+        else:
+            start_batch(s, g, v, size, now_s)
+
+
+@kernel()
+def open_groups(s: Arrays) -> int:
+    """Note all groups that the plan opens; returns how many."""
+    s.counts[at.PUMP_ALL] = 0
+    changed = 0
+    for g in range(s.group_i.shape[0]):
+        if s.group_i[g, at.OPEN]:
+            changed = marked(s, changed, g)
+    return changed
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+@kernel()
+def next_due_s(s: Arrays) -> float:
+    """When the next deadline of a request that lives passes; infinite under rules that look at none."""
+    if s.option_i[at.RULE] != TRIMTAB:
+        return np.inf
+    while s.counts[at.NEXT_DUE] < s.counts[at.NEXT_SERIAL]:
+        if living(s, s.counts[at.NEXT_DUE]):
+            return float(s.request_f[s.counts[at.NEXT_DUE] & (s.request_i.shape[0] - 1), at.DUE_S])
+        s.counts[at.NEXT_DUE] += 1
+    return np.inf
+
+
+@kernel()
+def next_event(s: Arrays) -> tuple[int, float, int]:
+    """Kind and moment of what happens next, and the group that wakes."""
+    kind, moment, woken = _ENDED, np.inf, -1
+    if s.counts[at.IN_FLIGHT] > 0:
+        moment = s.end_key[0]
+    if s.counts[at.NEXT_ARRIVAL] < s.arrivals.shape[0] and s.arrivals[s.counts[at.NEXT_ARRIVAL]] < moment:
+        kind, moment = _ARRIVED, s.arrivals[s.counts[at.NEXT_ARRIVAL]]
+    if s.option_i[at.WAITS]:
+        for g in range(s.group_i.shape[0]):
+            if s.group_f[g, at.WAKE_S] < moment:
+                kind, moment, woken = _WOKEN, s.group_f[g, at.WAKE_S], g
+    due_s = next_due_s(s)
+    if due_s < moment:
+        kind, moment = _DUE, due_s
+    return kind, moment, woken
+
+
+@kernel()
+def pass_deadline(s: Arrays) -> None:
+    """A deadline passes: what waits is given up, what is served is answered late."""
+    slot = s.counts[at.NEXT_DUE] & (s.request_i.shape[0] - 1)
+    s.counts[at.NEXT_DUE] += 1
+    for g in range(s.group_i.shape[0]):
+        if s.waits[slot, g] > 0:
+            give_up(s, slot)
+            return
+
+
+@kernel()
+def lacks(s: Arrays) -> int:
+    """What the next event needs and is not there; `REACHED` when all is."""
+    if s.uniforms.shape[0] - s.counts[at.UNIFORM] < s.option_i[at.DRAWS_AT_ONCE]:
+        return at.NEED_UNIFORMS
+    if s.queue_key.shape[1] - s.counts[at.HIGHEST] < s.option_i[at.PUSHES_AT_ONCE]:
+        return at.NEED_QUEUE
+    if s.counts[at.NEXT_ARRIVAL] >= s.arrivals.shape[0] and s.counts[at.MORE]:
+        return at.NEED_ARRIVALS
+    if s.request_i[s.counts[at.NEXT_SERIAL] & (s.request_i.shape[0] - 1), at.ALIVE]:
+        return at.NEED_REQUESTS
+    return at.REACHED
+
+
+@kernel(at.signature)
+def advance(until_s: float, s: Arrays) -> int:
+    """Let everything happen up to and at `until_s`.
 
     Returns `REACHED`, or what it needs before it can go on: more arrivals, random numbers, or room. Nothing is lost:
     called again, it goes on where it was.
     """
-    now_s = clock[at.NOW]
-    tasks = task_i.shape[1]
-    groups = group_i.shape[0]
-    last = request_i.shape[0] - 1
-    rule = option_i[at.RULE]
-    coming = arrivals.shape[0]
+    now_s = s.clock[at.NOW]
     while True:
-        if uniforms.shape[0] - count[at.UNIFORM] < option_i[at.DRAWS_AT_ONCE]:
-            clock[at.NOW] = now_s
-            return at.NEED_UNIFORMS
-        if queue_key.shape[1] - count[at.HIGHEST] < option_i[at.PUSHES_AT_ONCE]:
-            clock[at.NOW] = now_s
-            return at.NEED_QUEUE
-
-        # What happens next?
-        kind, at_s = _PUMP, now_s
-        woken = -1
-        if not count[at.PUMP_ALL]:
-            kind, at_s = _ENDED, np.inf
-            if count[at.IN_FLIGHT] > 0:
-                at_s = end_key[0]
-            if count[at.NEXT_ARRIVAL] < coming:
-                if arrivals[count[at.NEXT_ARRIVAL]] < at_s:
-                    kind, at_s = _ARRIVED, arrivals[count[at.NEXT_ARRIVAL]]
-            elif count[at.MORE]:
-                clock[at.NOW] = now_s
-                return at.NEED_ARRIVALS
-            if option_i[at.WAITS]:
-                for g in range(groups):
-                    if group_f[g, at.WAKE_S] < at_s:
-                        kind, at_s, woken = _WOKEN, group_f[g, at.WAKE_S], g
-            if rule == TRIMTAB:
-                while count[at.NEXT_DUE] < count[at.NEXT_SERIAL] and not (
-                    request_i[count[at.NEXT_DUE] & last, at.ALIVE]
-                    and request_i[count[at.NEXT_DUE] & last, at.SERIAL] == count[at.NEXT_DUE]
-                ):
-                    count[at.NEXT_DUE] += 1
-                if count[at.NEXT_DUE] < count[at.NEXT_SERIAL] and request_f[count[at.NEXT_DUE] & last, at.DUE_S] < at_s:
-                    kind, at_s = _DUE, request_f[count[at.NEXT_DUE] & last, at.DUE_S]
-        if at_s > until_s:
-            clock[at.NOW] = until_s
+        missing = lacks(s)
+        if missing != at.REACHED:
+            s.clock[at.NOW] = now_s
+            return missing
+        kind, moment, woken = _CHANGED, now_s, -1
+        if not s.counts[at.PUMP_ALL]:
+            kind, moment, woken = next_event(s)
+        if moment > until_s:
+            s.clock[at.NOW] = until_s
             return at.REACHED
-        now_s = at_s
+        now_s = moment
 
-        # Let it happen; `dirty` are the groups that may start a batch because of it.
-        steps = 1
-        batch = -1
-        if kind == _ARRIVED:
-            if request_i[count[at.NEXT_SERIAL] & last, at.ALIVE]:
-                clock[at.NOW] = now_s
-                return at.NEED_REQUESTS
-        elif kind == _ENDED:
-            batch = pop(end_key, end_batch, count[at.IN_FLIGHT])
-            count[at.IN_FLIGHT] -= 1
-            if batch_i[batch, at.B_LOST]:
-                spare[count[at.SPARE]] = batch
-                count[at.SPARE] += 1
-                continue
-            g = batch_i[batch, at.B_GROUP]
-            task = group_i[g, at.TASK]
-            v, size = batch_i[batch, at.B_VARIANT], batch_i[batch, at.B_SIZE]
-            took_s = batch_f[batch, at.TOOK_S]
-            task_i[at.IN_SERVICE, task] -= size
-            served[task, v] += size
-            window_t[task, at.BATCHES] += 1
-            window_t[task, at.BUSY_CORE_S] += took_s * batch_i[batch, at.B_THREADS]
-            if size <= group_i[g, at.MAX_BATCH] and mean_s[g, v, size] < np.inf:
-                window_t[task, at.MEASURED_S] += took_s
-                window_t[task, at.EXPECTED_S] += mean_s[g, v, size]
-                ratio[g, v] = corrected_ratio(ratio[g, v], took_s, mean_s[g, v, size])
-                refresh(g, group_i, group_f, service_s, ratio, allowed, task_i, task_f)
-            if rule == CLIPPER:
-                group_f[g, at.BOUND] = adjusted_bound(
-                    group_f[g, at.BOUND],
-                    size,
-                    took_s,
-                    group_f[g, at.SLACK_SHARE] * option_f[at.SLO_S],
-                    group_i[g, at.MAX_BATCH],
-                )
-            steps = size + 1
+        steps, batch = 1, -1
+        if kind == _ENDED:
+            batch = pop(s.end_key, s.end_batch, s.counts[at.IN_FLIGHT])
+            steps = batch_done(s, batch)
 
+        # Each step leaves in `dirty` the groups that may start a batch because of it.
         for step in range(steps):
             changed = 0
             if kind == _ARRIVED:
-                number = count[at.ORDINAL]
-                count[at.ORDINAL] += 1
-                count[at.NEXT_ARRIVAL] += 1
-                refused = False
-                if rule == TRIMTAB:
-                    least_s = predicted_response_s(
-                        task_i[at.WAITING],
-                        task_i[at.IN_SERVICE],
-                        task_i[at.T_SLOTS],
-                        task_f[at.T_PER_ITEM_S],
-                        task_f[at.T_ALONE_S],
-                        upstream,
-                        enter,
-                        scratch_f,
-                    )
-                    refused = least_s > option_f[at.DEADLINE_S]
-                if option_i[at.QUEUE_LIMIT] > 0:
-                    for t in range(tasks):
-                        if enter[t] and task_i[at.WAITING, t] + task_i[at.IN_SERVICE, t] >= option_i[at.QUEUE_LIMIT]:
-                            entered = False
-                            for u in range(t):
-                                entered = entered or upstream[t, u]
-                            refused = refused or not entered
-                if refused:
-                    outcomes[at.REFUSED] += 1
-                    if record_outcome.shape[0] > 0:
-                        record_outcome[number] = at.REFUSED
-                    continue
-                serial = count[at.NEXT_SERIAL]
-                count[at.NEXT_SERIAL] += 1
-                slot = serial & last
-                request_i[slot, at.SERIAL] = serial
-                request_i[slot, at.ALIVE] = 1
-                request_i[slot, at.SERVED] = 0
-                request_i[slot, at.LEFT] = tasks
-                request_i[slot, at.NUMBER] = number
-                request_f[slot, at.ARRIVED_S] = now_s
-                request_f[slot, at.DUE_S] = now_s + option_f[at.SLO_S]
-                request_f[slot, at.END_S] = now_s + option_f[at.DEADLINE_S]
-                for t in range(tasks):
-                    missing[slot, t] = -1
-                    items[slot, t] = 0
-                    worth[slot, t] = 0.0
-                    first_task = True
-                    for u in range(t):
-                        brings[slot, t, u] = 0
-                        if upstream[t, u]:
-                            first_task = False
-                    if first_task:
-                        missing[slot, t] = 1
-                        key = request_f[slot, at.END_S] if rule == TRIMTAB else now_s
-                        dirty[changed] = enqueue(
-                            t,
-                            slot,
-                            2 * serial,
-                            key,
-                            count,
-                            group_i,
-                            share,
-                            credit,
-                            task_i,
-                            waits,
-                            queue_key,
-                            queue_item,
-                        )
-                        changed += 1
-            elif kind == _ENDED and step < steps - 1:
-                # One item of the batch is done: it may be the last of its task, and its task the last of the request.
-                serial = batch_item[batch, step] >> 1
-                slot = serial & last
-                if not request_i[slot, at.ALIVE] or request_i[slot, at.SERIAL] != serial:
-                    continue
-                task = group_i[batch_i[batch, at.B_GROUP], at.TASK]
-                v = batch_i[batch, at.B_VARIANT]
-                request_i[slot, at.SERVED] = 1
-                items[slot, task] += 1
-                worth[slot, task] += accuracy[task, v]
-                missing[slot, task] -= 1
-                for d in range(task + 1, tasks):
-                    if upstream[d, task]:
-                        brought = int(fan[d, task, v])
-                        part = fan[d, task, v] - brought
-                        if part > 0.0:
-                            brought += uniforms[count[at.UNIFORM]] < part
-                            count[at.UNIFORM] += 1
-                        brings[slot, d, task] += brought
-                if missing[slot, task] > 0:
-                    continue
-                request_i[slot, at.LEFT] -= 1
-                overfull = False
-                for d in range(task + 1, tasks):
-                    if missing[slot, d] >= 0:
-                        continue
-                    ready, after = True, False
-                    need = 0
-                    for u in range(d):
-                        if upstream[d, u]:
-                            after = True
-                            ready = ready and missing[slot, u] == 0
-                            need = max(need, brings[slot, d, u])
-                    if not (after and ready):
-                        continue
-                    missing[slot, d] = need
-                    if need == 0:
-                        request_i[slot, at.LEFT] -= 1
-                        continue
-                    if option_i[at.QUEUE_LIMIT] > 0 and (
-                        task_i[at.WAITING, d] + task_i[at.IN_SERVICE, d] + need > option_i[at.QUEUE_LIMIT]
-                    ):
-                        overfull = True
-                        break
-                    key = request_f[slot, at.END_S] if rule == TRIMTAB else now_s
-                    for _ in range(need):
-                        g = enqueue(
-                            d,
-                            slot,
-                            2 * serial,
-                            key,
-                            count,
-                            group_i,
-                            share,
-                            credit,
-                            task_i,
-                            waits,
-                            queue_key,
-                            queue_item,
-                        )
-                        known = False
-                        for j in range(changed):
-                            known = known or dirty[j] == g
-                        if not known:
-                            dirty[changed] = g
-                            changed += 1
-                if overfull:
-                    give_up(slot, group_i, task_i, waits, request_i, outcomes, record_outcome)
-                elif request_i[slot, at.LEFT] == 0:
-                    response_s = now_s - request_f[slot, at.ARRIVED_S]
-                    outcome = at.IN_TIME if now_s <= request_f[slot, at.DUE_S] else at.LATE
-                    value = 1.0
-                    for t in range(tasks):
-                        if items[slot, t] > 0:
-                            value *= worth[slot, t] / items[slot, t]
-                    outcomes[outcome] += 1
-                    window_f[at.WORTH] += value
-                    window_f[at.RESPONSE_S] += response_s
-                    bucket = int(
-                        math.log(max(response_s, at.LEAST_RESPONSE_S) / at.LEAST_RESPONSE_S) / at.RESPONSE_STEP
-                    )
-                    responses[min(bucket, at.BUCKETS - 1)] += 1
-                    if record_outcome.shape[0] > 0:
-                        record_outcome[request_i[slot, at.NUMBER]] = outcome
-                        record_s[request_i[slot, at.NUMBER]] = response_s
-                    request_i[slot, at.ALIVE] = 0
+                changed = arrive(s, now_s)
             elif kind == _ENDED:
-                r = batch_i[batch, at.B_REPLICA]
-                spare[count[at.SPARE]] = batch
-                count[at.SPARE] += 1
-                replica_i[r, at.BUSY] -= 1
-                g = replica_i[r, at.GROUP]
-                if g >= 0:
-                    if replica_i[r, at.BUSY] < replica_i[r, at.CONCURRENCY]:
-                        group_i[g, at.FREE] += 1
-                    dirty[0] = g
-                    changed = 1
-                elif replica_i[r, at.BUSY] == 0:
-                    replica_f[r, at.IDLE_AT_S] = now_s
+                changed = item_done(s, batch, step, now_s) if step < steps - 1 else free_slot(s, batch, now_s)
             elif kind == _WOKEN:
-                group_f[woken, at.WAKE_S] = np.inf
-                dirty[0] = woken
+                s.group_f[woken, at.WAKE_S] = np.inf
+                s.dirty[0] = woken
                 changed = 1
             elif kind == _DUE:
-                slot = count[at.NEXT_DUE] & last
-                count[at.NEXT_DUE] += 1
-                waiting = False
-                for g in range(groups):
-                    waiting = waiting or waits[slot, g] > 0
-                if waiting:
-                    give_up(slot, group_i, task_i, waits, request_i, outcomes, record_outcome)
+                pass_deadline(s)
             else:
-                count[at.PUMP_ALL] = 0
-                for g in range(groups):
-                    if group_i[g, at.OPEN]:
-                        dirty[changed] = g
-                        changed += 1
-
-            # Start what can start.
+                changed = open_groups(s)
             for j in range(changed):
-                g = dirty[j]
-                task = group_i[g, at.TASK]
-                while group_i[g, at.QUEUED] > 0 and group_i[g, at.FREE] > 0:
-                    serial = queue_item[g, 0, 1] >> 1
-                    slot = serial & last
-                    if not request_i[slot, at.ALIVE] or request_i[slot, at.SERIAL] != serial:
-                        pop(queue_key[g], queue_item[g], group_i[g, at.ENTRIES])
-                        group_i[g, at.ENTRIES] -= 1
-                        continue
-                    if rule == TRIMTAB:
-                        v, size = next_batch(
-                            queue_key[g, 0],
-                            now_s,
-                            group_f[g, at.SLACK_SHARE],
-                            group_f[g, at.RESERVE_S],
-                            group_i[g, at.QUEUED],
-                            group_i[g, at.FREE],
-                            group_i[g, at.SLOTS],
-                            service_s[g],
-                            ratio[g],
-                            allowed[g],
-                            group_i[g, at.MAX_BATCH],
-                            group_f[g, at.PRESSURE_S],
-                        )
-                        verdict = SERVE if size > 0 else DROP
-                    else:
-                        v = group_i[g, at.VARIANT]
-                        verdict, size, wake_s = rule_step(
-                            rule,
-                            now_s,
-                            request_f[slot, at.ARRIVED_S],
-                            queue_key[g, 0],
-                            request_f[slot, at.END_S] - group_f[g, at.RESERVE_S],
-                            group_i[g, at.QUEUED],
-                            service_s[g, v],
-                            ratio[g, v],
-                            group_i[g, at.MAX_BATCH],
-                            group_f[g, at.BOUND],
-                            option_f[at.MAX_WAIT_S],
-                            option_f[at.DROP_AFTER_S],
-                        )
-                        group_f[g, at.WAKE_S] = np.inf
-                        if verdict == WAIT:
-                            group_f[g, at.WAKE_S] = wake_s
-                            break
-                    if verdict == DROP:
-                        give_up(slot, group_i, task_i, waits, request_i, outcomes, record_outcome)
-                        continue
-                    count[at.SPARE] -= 1
-                    batch_new = spare[count[at.SPARE]]
-                    taken = 0
-                    while taken < size:
-                        what = pop(queue_key[g], queue_item[g], group_i[g, at.ENTRIES])
-                        group_i[g, at.ENTRIES] -= 1
-                        slot = (what >> 1) & last
-                        if request_i[slot, at.ALIVE] and request_i[slot, at.SERIAL] == what >> 1:
-                            batch_item[batch_new, taken] = what
-                            waits[slot, g] -= 1
-                            taken += 1
-                    group_i[g, at.QUEUED] -= size
-                    task_i[at.WAITING, task] -= size
-                    task_i[at.IN_SERVICE, task] += size
-                    r = -1
-                    for m in range(group_i[g, at.MEMBERS]):
-                        candidate = members[g, m]
-                        if replica_i[candidate, at.BUSY] < replica_i[candidate, at.CONCURRENCY] and (
-                            r < 0 or replica_i[candidate, at.BUSY] < replica_i[r, at.BUSY]
-                        ):
-                            r = candidate
-                            if replica_i[r, at.BUSY] == 0:
-                                break
-                    replica_i[r, at.BUSY] += 1
-                    group_i[g, at.FREE] -= 1
-                    took_s = drawn_s(draws_s[g, v, size], option_i[at.EXPONENTIAL], uniforms[count[at.UNIFORM]])
-                    count[at.UNIFORM] += 1
-                    took_s = took_s * replica_f[r, at.FACTOR] + option_f[at.HOP_S]
-                    batch_i[batch_new, at.B_GROUP] = g
-                    batch_i[batch_new, at.B_REPLICA] = r
-                    batch_i[batch_new, at.B_VARIANT] = v
-                    batch_i[batch_new, at.B_SIZE] = size
-                    batch_i[batch_new, at.B_LOST] = 0
-                    batch_i[batch_new, at.B_THREADS] = group_i[g, at.THREADS]
-                    batch_f[batch_new, at.TOOK_S] = took_s
-                    push(end_key, end_batch, count[at.IN_FLIGHT], now_s + took_s, count[at.SEQUENCE], batch_new)
-                    count[at.SEQUENCE] += 1
-                    count[at.IN_FLIGHT] += 1
+                start_what_can(s, s.dirty[j], now_s)

@@ -1,4 +1,4 @@
-"""The simulator's state as arrays: their names, types and columns. One table, from which all else follows.
+"""The simulator's state as arrays: their names, types, shapes and columns.
 
 T tasks, G groups of replicas (a fixed number per task, of which the plan opens some), V variants (most accurate first),
 B batch size, R replicas, N requests, K batches in service, E edges. A request lives at `serial & (N - 1)`; an item in
@@ -7,9 +7,12 @@ a queue is `serial · 2 + retries`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
-# clock, count: scalars
+import numpy as np
+from numpy.typing import NDArray
+
+# clock, counts: scalars
 NOW = 0
 NEXT_ARRIVAL, MORE, NEXT_SERIAL, NEXT_DUE, SEQUENCE, IN_FLIGHT, SPARE, UNIFORM, HIGHEST, PUMP_ALL, ORDINAL = range(11)
 COUNTS = 11
@@ -45,78 +48,137 @@ LEAST_RESPONSE_S, RESPONSE_STEP, BUCKETS = 1e-5, 0.005, 4400
 REACHED, NEED_ARRIVALS, NEED_UNIFORMS, NEED_REQUESTS, NEED_QUEUE = range(5)
 
 
-class Field(NamedTuple):
-    """One array of the state."""
-
-    name: str
-    dtype: str
-    shape: str
-    """Letters of the sizes, or numbers, separated by spaces."""
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
-FIELDS = (
-    Field("clock", "float64", "1"),
-    Field("count", "int64", f"{COUNTS}"),
-    Field("option_i", "int64", "6"),
-    Field("option_f", "float64", "5"),
-    Field("arrivals", "float64", "0"),
-    Field("uniforms", "float64", "U"),
+class Arrays(NamedTuple):
+    """The state. Beside each array, its shape; `SHAPES` says the same to the program."""
+
+    clock: Floats  # 1
+    counts: Ints  # 11
+    option_i: Ints  # 6
+    option_f: Floats  # 5
+    arrivals: Floats  # any number, ascending
+    uniforms: Floats  # U
     # the pipeline
-    Field("upstream", "bool_", "T T"),
-    Field("fan", "float64", "T T V"),  # [task, upstream task, variant of the latter]: items per answer
-    Field("accuracy", "float64", "T V"),
-    Field("enter", "bool_", "T"),
+    upstream: Flags  # T T: [t, u] when u runs directly before t
+    fan: Floats  # T T V: [t, u, variant of u], items of t per answer of u
+    accuracy: Floats  # T V
+    enter: Flags  # T
     # the plan in force, and the replicas
-    Field("group_i", "int64", "G 10"),
-    Field("group_f", "float64", "G 7"),
-    Field("service_s", "float64", "G V B"),
-    Field("mean_s", "float64", "G V B"),
-    Field("draws_s", "float64", f"G V B {MEAN + 1}"),
-    Field("ratio", "float64", "G V"),
-    Field("allowed", "bool_", "G V"),
-    Field("share", "float64", "G"),
-    Field("credit", "float64", "G"),
-    Field("members", "int64", "G R"),
-    Field("replica_i", "int64", "R 3"),
-    Field("replica_f", "float64", "R 2"),
-    Field("task_i", "int64", "3 T"),
-    Field("task_f", "float64", "2 T"),
+    group_i: Ints  # G 10
+    group_f: Floats  # G 7
+    service_s: Floats  # G V B: what the dispatcher counts on
+    mean_s: Floats  # G V B: what it compares with what it measures
+    least_s: Floats  # G 2 V: of a lone item, and per item in the best batch
+    draws_s: Floats  # G V B 7: quantiles and mean of what is drawn
+    ratio: Floats  # G V
+    allowed: Flags  # G V
+    share: Floats  # G
+    credit: Floats  # G
+    members: Ints  # G R: rows of replicas
+    replica_i: Ints  # R 3
+    replica_f: Floats  # R 2
+    task_i: Ints  # 3 T
+    task_f: Floats  # 2 T
     # requests, queues, batches in service
-    Field("request_f", "float64", "N 3"),
-    Field("request_i", "int64", "N 5"),
-    Field("missing", "int64", "N T"),  # items not done; -1: the task has not begun
-    Field("items", "int64", "N T"),
-    Field("worth", "float64", "N T"),
-    Field("brings", "int64", "N T T"),
-    Field("waits", "int64", "N G"),
-    Field("queue_key", "float64", "G Q"),
-    Field("queue_item", "int64", "G Q 2"),  # sequence, item
-    Field("batch_i", "int64", "K 6"),
-    Field("batch_f", "float64", "K 1"),
-    Field("batch_item", "int64", "K B"),
-    Field("end_key", "float64", "K"),
-    Field("end_batch", "int64", "K 2"),  # sequence, batch
-    Field("spare", "int64", "K"),
+    request_f: Floats  # N 3
+    request_i: Ints  # N 5
+    missing: Ints  # N T: items not done; -1: the task has not begun
+    items: Ints  # N T: items done
+    worth: Floats  # N T: sum of the accuracies of the variants that did them
+    brings: Ints  # N T T: [t, u], items that answers of u bring to t
+    waits: Ints  # N G: items that wait
+    queue_key: Floats  # G Q: heaps
+    queue_item: Ints  # G Q 2: sequence, item
+    batch_i: Ints  # K 6
+    batch_f: Floats  # K 1
+    batch_item: Ints  # K B
+    end_key: Floats  # K: a heap
+    end_batch: Ints  # K 2: sequence, batch
+    spare: Ints  # K: a stack of batches that are free
     # what happened since the window was opened
-    Field("outcomes", "int64", "5"),
-    Field("window_f", "float64", "2"),
-    Field("window_t", "float64", "T 4"),
-    Field("served", "int64", "T V"),
-    Field("responses", "int64", f"{BUCKETS}"),
-    Field("record_outcome", "int64", "0"),  # by number of the request; empty: no records are kept
-    Field("record_s", "float64", "0"),
+    outcomes: Ints  # 5
+    window_f: Floats  # 2
+    window_t: Floats  # T 4
+    served: Ints  # T V
+    responses: Ints  # 4400
+    record_outcome: Ints  # by number of the request; empty: no records are kept
+    record_s: Floats  # as above
     # room to work in
-    Field("scratch_f", "float64", "T"),
-    Field("dirty", "int64", "G"),
-)
-"""The arguments of `engine.advance` after `until_s`, in order."""
+    scratch_f: Floats  # T
+    dirty: Ints  # G
 
 
-def signature() -> str:
-    """Numba's type of `engine.advance`."""
-    dimensions = {field.name: len(field.shape.split()) for field in FIELDS}
-    types = [
-        f"{field.dtype.replace('bool_', 'boolean')}[{', '.join([':'] * (dimensions[field.name] - 1) + ['::1'])}]"
-        for field in FIELDS
+SHAPES = {
+    "clock": "1",
+    "counts": f"{COUNTS}",
+    "option_i": "6",
+    "option_f": "5",
+    "arrivals": "0",
+    "uniforms": "U",
+    "upstream": "T T",
+    "fan": "T T V",
+    "accuracy": "T V",
+    "enter": "T",
+    "group_i": "G 10",
+    "group_f": "G 7",
+    "service_s": "G V B",
+    "mean_s": "G V B",
+    "least_s": "G 2 V",
+    "draws_s": f"G V B {MEAN + 1}",
+    "ratio": "G V",
+    "allowed": "G V",
+    "share": "G",
+    "credit": "G",
+    "members": "G R",
+    "replica_i": "R 3",
+    "replica_f": "R 2",
+    "task_i": "3 T",
+    "task_f": "2 T",
+    "request_f": "N 3",
+    "request_i": "N 5",
+    "missing": "N T",
+    "items": "N T",
+    "worth": "N T",
+    "brings": "N T T",
+    "waits": "N G",
+    "queue_key": "G Q",
+    "queue_item": "G Q 2",
+    "batch_i": "K 6",
+    "batch_f": "K 1",
+    "batch_item": "K B",
+    "end_key": "K",
+    "end_batch": "K 2",
+    "spare": "K",
+    "outcomes": "5",
+    "window_f": "2",
+    "window_t": "T 4",
+    "served": "T V",
+    "responses": f"{BUCKETS}",
+    "record_outcome": "0",
+    "record_s": "0",
+    "scratch_f": "T",
+    "dirty": "G",
+}
+"""Array → its sizes, letters or numbers."""
+
+
+def dtype_of(name: str) -> type[np.generic]:
+    """Type of an array's entries."""
+    kinds: dict[object, type[np.generic]] = {Floats: np.float64, Ints: np.int64, Flags: np.bool_}
+    return kinds[get_type_hints(Arrays)[name]]
+
+
+def signature() -> object:
+    """Numba's type of `engine.advance`; called when it is compiled."""
+    import numba
+
+    arrays = [
+        numba.types.Array(numba.from_dtype(np.dtype(dtype_of(name))), max(len(SHAPES[name].split()), 1), "C")
+        for name in Arrays._fields
     ]
-    return f"int64(float64, {', '.join(types)})"
+    types: Any = numba.types  # it ships no types of its own
+    return numba.int64(numba.float64, types.NamedTuple(arrays, Arrays))

@@ -21,7 +21,7 @@ from trimtab import rng
 from trimtab.control.protocols import Capabilities, Decision
 from trimtab.dispatch import kernels, rules
 from trimtab.dispatch.pipeline import split_deadline, upstream_flags
-from trimtab.dispatch.task import service_rows
+from trimtab.dispatch.task import least_times, service_rows
 from trimtab.errors import PlantError
 from trimtab.observe.model import Observation, Outcomes, TaskObservation
 from trimtab.observe.window import RESPONSE_QUANTILES
@@ -272,7 +272,7 @@ class SimPlant:
             self._feed(next(self._arrivals, None))
 
     def _feed(self, block: Moments | None) -> None:
-        count = self.state["count"]
+        count = self.state["counts"]
         count[at.NEXT_ARRIVAL] = 0
         count[at.MORE] = block is not None
         self.state.replace("arrivals", np.empty(0) if block is None else block)
@@ -286,7 +286,7 @@ class SimPlant:
 
     def _set_up(self) -> None:
         state, serving = self.state, self._serving
-        count, option_i, option_f = state["count"], state["option_i"], state["option_f"]
+        count, option_i, option_f = state["counts"], state["option_i"], state["option_f"]
         count[at.MORE] = 1
         option_i[at.RULE] = _RULES[serving.rule]
         option_i[at.WAITS] = serving.rule == "proteus" or serving.max_wait_s > 0.0
@@ -503,6 +503,7 @@ class SimPlant:
             rows, columns = service_s.shape
             state["service_s"][g] = state["mean_s"][g] = np.inf
             state["service_s"][g, :rows, :columns], state["mean_s"][g, :rows, :columns] = service_s, mean_s
+            state["least_s"][g, :, :rows] = least_times(service_s)
             state["draws_s"][g, :rows, :columns] = draw_table(truths, allocation.batch, *shape, self._serving.draw)
             state["allowed"][g] = False
             for name in usable:
@@ -541,14 +542,11 @@ class SimPlant:
                 state["waits"][slot, g] -= 1
                 self._queue(t, slot, item, key)
 
-    def _queue(self, t: int, slot: int, item: int, key: float) -> None:
+    def _queue(self, t: int, slot: int, item: int, now_s: float) -> None:
         state = self.state
-        while state["count"][at.HIGHEST] + 1 >= state.sizes.Q:
+        while state["counts"][at.HIGHEST] + 1 >= state.sizes.Q:
             state.grow_queue()
-        engine.enqueue(
-            t, slot, item, key, state["count"], state["group_i"], state["share"], state["credit"], state["task_i"],
-            state["waits"], state["queue_key"], state["queue_item"],
-        )  # fmt: skip
+        engine.enqueue(state.arrays, t, slot, item, now_s)
 
     def _living(self, item: int) -> int | None:
         """Where the request of an item lives; None when it has ended."""
@@ -575,15 +573,11 @@ class SimPlant:
         state.fit(batches=int(every[:, at.CONCURRENCY].sum() + every[:, at.BUSY].sum()) + 1)
         self._refresh(following)
         self._split_deadlines()
-        state["count"][at.PUMP_ALL] = 1
+        state["counts"][at.PUMP_ALL] = 1
 
     def _refresh(self, following: _Following) -> None:
-        state = self.state
         for g in following.slots:
-            engine.refresh(
-                g, state["group_i"], state["group_f"], state["service_s"], state["ratio"], state["allowed"],
-                state["task_i"], state["task_f"],
-            )  # fmt: skip
+            engine.refresh(self.state.arrays, g)
 
     def _split_deadlines(self) -> None:
         """Share deadlines over the tasks as the live dispatcher does, with the times measured since."""
@@ -664,7 +658,7 @@ class SimPlant:
     def _lose_batches(self, replica: _Replica) -> None:
         """Items of a lost replica are tried once more; those tried already fail their request."""
         state = self.state
-        for i in range(int(state["count"][at.IN_FLIGHT])):
+        for i in range(int(state["counts"][at.IN_FLIGHT])):
             batch = int(state["end_batch"][i, 1])
             row = state["batch_i"][batch]
             if row[at.B_REPLICA] != replica.row or row[at.B_LOST]:
@@ -677,10 +671,7 @@ class SimPlant:
                 if slot is None:
                     continue
                 if item & 1 >= RETRIES:
-                    state["outcomes"][at.FAILED] += 1
-                    if len(state["record_outcome"]):
-                        state["record_outcome"][state["request_i"][slot, at.NUMBER]] = at.FAILED
-                    engine.leave(slot, state["group_i"], state["task_i"], state["waits"], state["request_i"])
+                    engine.leave(state.arrays, slot, at.FAILED)
                 else:
                     key = state["request_f"][slot, at.END_S if self._serving.rule == "trimtab" else at.ARRIVED_S]
                     self._queue(t, slot, item + 1, float(key))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,12 @@ from trimtab.sim import engine
 from trimtab.sim import layout as at
 
 _UNIFORMS = 1 << 16
-_REQUESTS, _QUEUE, _REPLICAS, _BATCHES = 1 << 10, 1 << 10, 8, 16
+_REQUESTS, _QUEUE, _REPLICAS, _BATCHES = 1 << 6, 1 << 8, 8, 16
 
 
 @dataclass(slots=True)
 class Sizes:
-    """How large each dimension is; the letters are those of `layout.FIELDS`."""
+    """How large each dimension is; the letters are those of `layout.SHAPES`."""
 
     T: int
     G: int
@@ -32,23 +31,23 @@ class Sizes:
     U: int = _UNIFORMS
 
     def shape(self, letters: str) -> tuple[int, ...]:
-        """The shape that a field's letters stand for."""
+        """The shape that the letters of an array stand for."""
         return tuple(int(part) if part.isdigit() else getattr(self, part) for part in letters.split())
 
 
 class State:
-    """All arrays by name (`state.queue_key`), and what keeps them large enough."""
+    """All arrays by name (`state["queue_key"]`), and what keeps them large enough."""
 
     def __init__(self, sizes: Sizes, uniforms: Callable[[int], NDArray[np.float64]], records: int = 0) -> None:
         """Make empty arrays; `uniforms(n)` draws n random numbers, `records` requests are kept one by one."""
         self.sizes = sizes
         self._draw = uniforms
-        self.arrays: dict[str, NDArray[Any]] = {
-            field.name: np.zeros(sizes.shape(field.shape), dtype=field.dtype) for field in at.FIELDS
+        self._held: dict[str, NDArray[Any]] = {
+            name: np.zeros(sizes.shape(shape), dtype=at.dtype_of(name)) for name, shape in at.SHAPES.items()
         }
-        self.arrays["uniforms"] = uniforms(sizes.U)
-        self.arrays["record_outcome"] = np.full(records, -1, dtype=np.int64)
-        self.arrays["record_s"] = np.full(records, np.nan)
+        self._held["uniforms"] = uniforms(sizes.U)
+        self._held["record_outcome"] = np.full(records, -1, dtype=np.int64)
+        self._held["record_s"] = np.full(records, np.nan)
         self["queue_key"][:] = np.inf
         self["replica_i"][:, at.GROUP] = -1
         self["replica_f"][:, at.FACTOR] = 1.0
@@ -57,23 +56,23 @@ class State:
         self["group_f"][:, at.ALONE_S] = self["group_f"][:, at.PER_ITEM_S] = np.inf
         self["task_f"][:] = np.inf
         self["ratio"][:] = 1.0
-        for name in ("service_s", "mean_s"):
+        for name in ("service_s", "mean_s", "least_s"):
             self[name][:] = np.inf
         self._spare_from(0)
         self._bind()
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        return self.arrays[name]
+        return self._held[name]
 
     def replace(self, name: str, array: NDArray[Any]) -> None:
         """Put another array in the place of one."""
-        self.arrays[name] = array
+        self._held[name] = array
         self._bind()
 
     def run(self, until_s: float) -> int:
         """Let the engine go on until then; makes room and draws numbers by itself. `REACHED` or `NEED_ARRIVALS`."""
         while True:
-            code = int(engine.advance(until_s, *self._arguments))
+            code = int(engine.advance(until_s, self.arrays))
             if code in (at.REACHED, at.NEED_ARRIVALS):
                 return code
             if code == at.NEED_UNIFORMS:
@@ -101,14 +100,14 @@ class State:
         """Make one dimension larger; what was there stays in its place."""
         fill = {"replica_f": 1.0, "replica_i": -1, "service_s": np.inf, "mean_s": np.inf}
         setattr(self.sizes, letter, size)
-        for field in at.FIELDS:
-            if letter in field.shape.split():
-                old = self.arrays[field.name]
-                new = np.full(self.sizes.shape(field.shape), fill.get(field.name, 0), dtype=field.dtype)
+        for name, shape in at.SHAPES.items():
+            if letter in shape.split():
+                old = self._held[name]
+                new = np.full(self.sizes.shape(shape), fill.get(name, 0), dtype=old.dtype)
                 new[tuple(slice(length) for length in old.shape)] = old
-                if field.name == "replica_i":
+                if name == "replica_i":
                     new[old.shape[0] :, (at.CONCURRENCY, at.BUSY)] = 0
-                self.arrays[field.name] = new
+                self._held[name] = new
 
     def _limits(self) -> None:
         """Room and random numbers that a single event may take at most."""
@@ -123,16 +122,16 @@ class State:
 
     def _spare_from(self, first: int) -> None:
         """All batch slots from `first` on are free."""
-        count, spare = self["count"], self["spare"]
+        count, spare = self["counts"], self["spare"]
         added = self.sizes.K - first
         spare[count[at.SPARE] : count[at.SPARE] + added] = np.arange(first, self.sizes.K)
         count[at.SPARE] += added
 
     def _refill(self) -> None:
         """Random numbers that are left, and new ones behind them: none is lost."""
-        left = self["uniforms"][self["count"][at.UNIFORM] :]
-        self.arrays["uniforms"] = np.concatenate((left, self._draw(max(self.sizes.U - len(left), 1))))
-        self["count"][at.UNIFORM] = 0
+        left = self["uniforms"][self["counts"][at.UNIFORM] :]
+        self._held["uniforms"] = np.concatenate((left, self._draw(max(self.sizes.U - len(left), 1))))
+        self["counts"][at.UNIFORM] = 0
         self._bind()
 
     def _grow_requests(self) -> None:
@@ -141,30 +140,20 @@ class State:
         rows = np.flatnonzero(self["request_i"][:, at.ALIVE])
         places = self["request_i"][rows, at.SERIAL] & (2 * old - 1)
         self.sizes.N = 2 * old
-        for field in at.FIELDS:
-            if field.shape.startswith("N"):
-                new = np.zeros(self.sizes.shape(field.shape), dtype=field.dtype)
-                new[places] = self.arrays[field.name][rows]
-                self.arrays[field.name] = new
+        for name, shape in at.SHAPES.items():
+            if shape.startswith("N"):
+                new = np.zeros(self.sizes.shape(shape), dtype=self._held[name].dtype)
+                new[places] = self._held[name][rows]
+                self._held[name] = new
         self._bind()
 
     def grow_queue(self) -> None:
         """Twice the room in every queue, if its entries need it; entries of requests that ended are kept until then."""
         entries = self["group_i"][:, at.ENTRIES]
-        self["count"][at.HIGHEST] = int(entries.max())
-        while self.sizes.Q - self["count"][at.HIGHEST] < 2 * self["option_i"][at.PUSHES_AT_ONCE]:
+        self["counts"][at.HIGHEST] = int(entries.max())
+        while self.sizes.Q - self["counts"][at.HIGHEST] < 2 * self["option_i"][at.PUSHES_AT_ONCE]:
             self._resize("Q", 2 * self.sizes.Q)
         self._bind()
 
     def _bind(self) -> None:
-        self._arguments = tuple(self.arrays[field.name] for field in at.FIELDS)
-
-
-def check_order() -> None:
-    """See that the engine takes its arrays in the order of the layout.
-
-    Raises:
-        AssertionError: it does not.
-    """
-    taken = list(inspect.signature(engine.advance.__wrapped__).parameters)[1:]
-    assert taken == [field.name for field in at.FIELDS]
+        self.arrays = at.Arrays(**self._held)
