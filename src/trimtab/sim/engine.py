@@ -394,7 +394,7 @@ def least_busy(s: Arrays, g: int) -> int:
             best = r
             if s.replica_i[r, at.BUSY] == 0:
                 break
-    return best
+    return int(best)
 
 
 @kernel()

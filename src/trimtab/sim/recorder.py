@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.sim import layout as at
-from trimtab.sim.plant import Window, response_quantiles
 from trimtab.sim.result import SimSeries, SimSummary
+from trimtab.sim.window import Window, response_quantiles
 from trimtab.spec.model import Pipeline
 
 

@@ -18,9 +18,10 @@ from trimtab.profile.model import Profile
 from trimtab.sim import layout as at
 from trimtab.sim.model import PLANTS, Fault, PlantModel, Serving
 from trimtab.sim.oracle import OracleForecaster
-from trimtab.sim.plant import SimPlant, Window
+from trimtab.sim.plant import SimPlant
 from trimtab.sim.recorder import Recorder
 from trimtab.sim.result import SimResult, SimRun, SimSummary
+from trimtab.sim.window import Window
 from trimtab.spec.model import Pipeline
 from trimtab.workload.arrivals import Arrivals, send_blocks
 from trimtab.workload.trace import Rates, Trace
