@@ -361,7 +361,7 @@ def batch_done(s: Arrays, batch: int) -> int:
         objective_s = s.group_f[g, at.SLACK_SHARE] * s.option_f[at.SLO_S]
         bound = s.group_f[g, at.BOUND]
         s.group_f[g, at.BOUND] = adjusted_bound(bound, size, took_s, objective_s, s.group_i[g, at.MAX_BATCH])
-    return size + 1
+    return int(size) + 1
 
 
 @kernel()

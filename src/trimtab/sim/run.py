@@ -45,6 +45,8 @@ class Load:
     """Counts of the seconds before the trace, which forecasters may know; oldest first."""
     scale: float = 1.0
     """Multiplies the rates of the trace and of its history."""
+    compress: float = 1.0
+    """Plays so many seconds of the trace in one, at the same rates, as `trimtab load` does."""
 
 
 def simulate(
@@ -97,7 +99,7 @@ def simulate(
         TraceError: the trace has missing seconds or no request.
         SimulationError: something asked for has no meaning.
     """
-    rates = load.trace.rates(scale=load.scale)
+    rates = load.trace.rates(scale=load.scale, compress=load.compress)
     serving = serving or Serving()
     known = getattr(getattr(policy, "rhythm", None), "forecaster", None) == OracleForecaster.name
     if known:
