@@ -69,6 +69,7 @@ class Controller:
     ) -> None:
         self.pipeline, self.profile, self.policy, self.forecaster = pipeline, profile, policy, forecaster
         self.limits, self.settings = limits, settings or ControllerSettings()
+        self._observer = policy if isinstance(policy, ObservingPolicy) else None
         self._visits = pipeline.visits()
         self._in_force: _InForce | None = None
         self._service_ratio: dict[str, float] = {}
@@ -104,8 +105,8 @@ class Controller:
         """
         self.forecaster.observe(observation.arrivals)
         self._learn(observation)
-        if self._in_force is not None and isinstance(self.policy, ObservingPolicy):
-            self.policy.observe(observation, self._in_force.plan)
+        if self._in_force is not None and self._observer is not None:
+            self._observer.observe(observation, self._in_force.plan)
         forecast = self.forecaster.forecast(self.settings.horizon_s)
         steps = [_observe_step(observation), _forecast_step(forecast, self.settings)]
         if self._in_force is None:

@@ -17,37 +17,42 @@ from trimtab.spec.model import Pipeline
 T = TypeVar("T", bound=Hashable)
 
 
-def split_deadline(
-    pipeline: Pipeline, own_s: Mapping[str, float], alone_s: Mapping[str, float]
-) -> dict[str, DeadlinePart]:
-    """Share the end-to-end time over the tasks, in proportion to what their planned variants take here and now.
+class DeadlineSplit:
+    """Shares the end-to-end time over the tasks, in proportion to what their planned variants take here and now.
 
     A task's share of the time *left* is its own planned time over that of itself and the longest way after it, so a
     request that is behind schedule is hurried by every task that is still to come, and one ahead is not.
-
-    Args:
-        pipeline: gives the ways and the SLO.
-        own_s: task → service time of a lone item at its slowest planned variant, seconds.
-        alone_s: task → service time of a lone item at its fastest allowed variant, seconds.
     """
-    planned_s, fastest_s = _longest_way_s(pipeline, own_s), _longest_way_s(pipeline, alone_s)
-    end_to_end_s = max(planned_s[root] for root in pipeline.roots())
-    return {
-        name: DeadlinePart(
-            slack_share=own_s[name] / planned_s[name],
-            reserve_s=fastest_s[name] - alone_s[name],
-            pressure_s=kernels.PRESSURE * pipeline.slo.latency_s * own_s[name] / end_to_end_s,
-        )
-        for name in pipeline.tasks
-    }
 
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._slo_s = pipeline.slo.latency_s
+        self._roots = pipeline.roots()
+        self._downstream = {name: pipeline.downstream(name) for name in reversed(list(pipeline.tasks))}
 
-def _longest_way_s(pipeline: Pipeline, own_s: Mapping[str, float]) -> dict[str, float]:
-    """Task → its own seconds and those of the longest way after it."""
-    way_s: dict[str, float] = {}
-    for name in reversed(list(pipeline.tasks)):
-        way_s[name] = own_s[name] + max((way_s[d] for d in pipeline.downstream(name)), default=0.0)
-    return way_s
+    def parts(self, own_s: Mapping[str, float], alone_s: Mapping[str, float]) -> dict[str, DeadlinePart]:
+        """Task → its part.
+
+        Args:
+            own_s: task → service time of a lone item at its slowest planned variant, seconds.
+            alone_s: task → service time of a lone item at its fastest allowed variant, seconds.
+        """
+        planned_s, fastest_s = self._longest_way_s(own_s), self._longest_way_s(alone_s)
+        end_to_end_s = max(planned_s[root] for root in self._roots)
+        return {
+            name: DeadlinePart(
+                slack_share=own_s[name] / planned_s[name],
+                reserve_s=fastest_s[name] - alone_s[name],
+                pressure_s=kernels.PRESSURE * self._slo_s * own_s[name] / end_to_end_s,
+            )
+            for name in own_s
+        }
+
+    def _longest_way_s(self, own_s: Mapping[str, float]) -> dict[str, float]:
+        """Task → its own seconds and those of the longest way after it."""
+        way_s: dict[str, float] = {}
+        for name, downstream in self._downstream.items():
+            way_s[name] = own_s[name] + max([way_s[d] for d in downstream], default=0.0)
+        return way_s
 
 
 def upstream_flags(pipeline: Pipeline) -> NDArray[np.bool_]:
@@ -68,6 +73,7 @@ class PipelineDispatcher(Generic[T]):
         self.tasks: dict[str, TaskDispatcher[T]] = {
             task.name: TaskDispatcher(task, profile.variants[task.name]) for task in pipeline.tasks.values()
         }
+        self._split = DeadlineSplit(pipeline)
         self._upstream = upstream_flags(pipeline)
         self._plan: Plan | None = None
 
@@ -87,7 +93,7 @@ class PipelineDispatcher(Generic[T]):
             for name in self._pipeline.tasks
         }
         alone_s = {name: dispatcher.alone_s for name, dispatcher in self.tasks.items()}
-        for name, part in split_deadline(self._pipeline, own_s, alone_s).items():
+        for name, part in self._split.parts(own_s, alone_s).items():
             self.tasks[name].take(part)
 
     def predicted_response_s(

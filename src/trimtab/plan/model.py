@@ -7,10 +7,11 @@ task may hold several *resident* variants, between which the dispatcher may choo
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from trimtab.profile.model import Profile
 from trimtab.spec.model import Pipeline
@@ -77,8 +78,7 @@ class Plan:
     @property
     def id(self) -> str:
         """Ten hexadecimal digits that follow from what the plan does; the rate it was made for does not enter."""
-        content = {name: asdict(task) for name, task in self.tasks.items()}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
+        return hashlib.sha256(msgspec.json.encode(self.tasks, order="sorted")).hexdigest()[:10]
 
     @property
     def cores(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimtab.dispatch.pipeline import split_deadline
+from trimtab.dispatch.pipeline import DeadlineSplit
 from trimtab.dispatch.task import least_times, service_rows
 from trimtab.plan.model import Allocation, TaskPlan
 from trimtab.profile.model import Profile, VariantProfile
@@ -43,6 +43,7 @@ class Groups:
         self._state, self._width, self._draw = state, width, draw
         self._positions = {name: t for t, name in enumerate(pipeline.tasks)}
         self._now: dict[str, Following] = {}
+        self._split = DeadlineSplit(pipeline)
 
     def of(self, task: str) -> Following | None:
         """What a task follows; None before its first plan."""
@@ -90,14 +91,16 @@ class Groups:
         if len(self._now) < len(self._positions):
             return
         state, own_s, alone_s = self._state, dict[str, float](), dict[str, float]()
+        service_s, ratio, variant = state["service_s"], state["ratio"], state["group_i"][:, at.VARIANT].tolist()
         for name, t in self._positions.items():
-            groups = list(self._now[name].groups)
-            variants = state["group_i"][groups, at.VARIANT]
-            own_s[name] = float((state["service_s"][groups, variants, 1] * state["ratio"][groups, variants]).max())
-            alone_s[name] = float(state["task_f"][at.T_ALONE_S, t])
-        for name, part in split_deadline(self._pipeline, own_s, alone_s).items():
-            row = (part.slack_share, part.reserve_s, part.pressure_s)
-            state["group_f"][list(self._now[name].groups), at.SLACK_SHARE : at.PRESSURE_S + 1] = row
+            groups = self._now[name].groups
+            own_s[name] = max(service_s.item(g, variant[g], 1) * ratio.item(g, variant[g]) for g in groups)
+            alone_s[name] = state["task_f"].item(at.T_ALONE_S, t)
+        for name, part in self._split.parts(own_s, alone_s).items():
+            for g in self._now[name].groups:
+                row = state["group_f"][g]
+                row[at.SLACK_SHARE], row[at.RESERVE_S] = part.slack_share, part.reserve_s
+                row[at.PRESSURE_S] = part.pressure_s
 
     def _place(self, plan: TaskPlan, before: Following | None) -> tuple[int, ...]:
         """A group for each allocation: a single one is the first, others stay with their variant where they can."""

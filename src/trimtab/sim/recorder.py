@@ -27,6 +27,16 @@ class _Sums:
     core_seconds: float = 0.0
     planned_core_s: float = 0.0
 
+    def join(self, other: _Sums) -> None:
+        self.outcomes += other.outcomes
+        self.responses += other.responses
+        self.served += other.served
+        self.worth += other.worth
+        self.response_s += other.response_s
+        self.offered += other.offered
+        self.core_seconds += other.core_seconds
+        self.planned_core_s += other.planned_core_s
+
     def add(self, window: Window, planned_cores: int) -> None:
         self.outcomes += window.outcomes
         self.responses += window.responses
@@ -62,7 +72,6 @@ class Recorder:
 
     def add(self, window: Window, planned_cores: int, rate_planned: float) -> None:
         """Take what happened since the last call, under a plan of so many cores, made for such a rate."""
-        self._total.add(window, planned_cores)
         self._open.add(window, planned_cores)
         if window.end_s >= self._opened_s + self.window_s - 1e-9:
             self._close(window.end_s, rate_planned)
@@ -136,6 +145,7 @@ class Recorder:
         for t, task in enumerate(self.pipeline.tasks.values()):
             for v, variant in enumerate(task.by_accuracy()):
                 series.variants[task.name][variant.name].append(int(told.served[t, v]))
+        self._total.join(told)
         self._open, self._opened_s = self._empty(), end_s
 
 

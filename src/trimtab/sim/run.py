@@ -162,13 +162,13 @@ class _Run:
     changes: int = 0
     errors: int = 0
     left: int = 0
+    listens: bool = True
+    """Whether the controller has any use for observations: a plan that is made once has none."""
 
-    @property
-    def listens(self) -> bool:
-        """Whether the controller has any use for observations: a plan that is made once has none."""
+    def __post_init__(self) -> None:
         policy, settings = self.controller.policy, self.controller.settings
         once = settings.replan_s >= NEVER_AGAIN.every_s and not settings.at_once
-        return self.journal is not None or isinstance(policy, ObservingPolicy) or not once
+        self.listens = self.journal is not None or isinstance(policy, ObservingPolicy) or not once
 
     def start(self, plan: Plan | None) -> None:
         """The first plan, as if it had been in force for long."""
