@@ -18,6 +18,8 @@ COMMANDS = {
     "serve": ("trimtab.cli.serve:serve", "Serve a pipeline on this machine, adapting to the load."),
     "plan": ("trimtab.cli.plan:plan", "Plan for a rate, and tell why."),
     "pareto": ("trimtab.cli.pareto:pareto", "Tell what accuracy costs at a rate."),
+    "simulate": ("trimtab.cli.simulate:simulate", "Try a policy on a trace before it serves, in a simulated plant."),
+    "compare": ("trimtab.cli.compare:compare", "Compare policies on traces: tables, pictures and a page."),
     "trace": ("trimtab.cli.trace:app", "Make traces of requests per second, and tell what one is like."),
     "load": ("trimtab.cli.load:load", "Replay a trace against a server, and tell what clients saw."),
     "report": ("trimtab.cli.report:report", "Compare runs in a table, a picture and a page."),

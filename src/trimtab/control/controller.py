@@ -18,6 +18,7 @@ from trimtab.forecast import Forecaster, RateForecast
 from trimtab.observe.model import Observation
 from trimtab.plan.constrain import constrain
 from trimtab.plan.estimate import estimate, sustained_rate
+from trimtab.plan.latency import shape_rate
 from trimtab.plan.model import LatencyModel, Limits, Plan, PlanRequest, PlanResult, Step
 from trimtab.plan.objective import objective_value
 from trimtab.plan.policies import ObservingPolicy, Policy
@@ -170,11 +171,12 @@ class Controller:
             if name not in plan.tasks or seen.queued == 0:
                 continue
             requests += seen.queued / self._visits[name]
-            rate = 0.0
-            for a in plan.tasks[name].allocations:
-                time = self.profile.variants[name][a.variant].service_time(a.batch, a.cores, a.threads)
-                rate += a.concurrency * a.batch / (time.seconds * self._service_ratio.get(name, 1.0))
-            longest_s = max(longest_s, seen.queued / rate)
+            profiles = self.profile.variants[name]
+            rate = sum(
+                a.replicas * shape_rate(profiles[a.variant], a.cores, a.threads, a.batch)
+                for a in plan.tasks[name].allocations
+            )
+            longest_s = max(longest_s, seen.queued * self._service_ratio.get(name, 1.0) / rate)
         return longest_s, requests
 
     def _first(self, now_s: float, expected: _Expected, steps: list[Step]) -> Decision:

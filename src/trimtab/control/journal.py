@@ -13,11 +13,12 @@ from typing import BinaryIO, TypeVar
 
 import msgspec
 
+from trimtab.control.controller import Controller
 from trimtab.control.protocols import Decision
 from trimtab.control.settings import ControllerSettings
 from trimtab.errors import JournalError
 from trimtab.observe.model import Observation
-from trimtab.plan.model import Limits
+from trimtab.plan.model import Limits, Plan
 from trimtab.profile.model import Profile
 from trimtab.spec.model import Pipeline
 
@@ -36,8 +37,28 @@ class JournalHeader:
     forecaster: str
     settings: ControllerSettings
     limits: Limits
+    history: tuple[int | None, ...] = ()
+    """Counts that the forecaster knew before the first entry, oldest first."""
+    start: Plan | None = None
+    """The plan that was given for the first entry; None: the controller made it."""
     format: str = FORMAT
     version: int = VERSION
+
+
+def header_of(
+    controller: Controller, policy: str, *, history: tuple[int | None, ...] = (), start: Plan | None = None
+) -> JournalHeader:
+    """What a controller was made from; `policy` is what `make_policy` was given."""
+    return JournalHeader(
+        pipeline=controller.pipeline,
+        profile=controller.profile,
+        policy=policy,
+        forecaster=controller.forecaster.name,
+        settings=controller.settings,
+        limits=controller.limits,
+        history=history,
+        start=start,
+    )
 
 
 @dataclass(frozen=True, slots=True)

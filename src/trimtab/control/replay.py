@@ -9,6 +9,7 @@ from trimtab.control.journal import Journal, JournalEntry
 from trimtab.control.protocols import Decision
 from trimtab.errors import ForecastError, JournalError
 from trimtab.forecast import Forecaster, make_forecaster
+from trimtab.plan.model import Plan
 from trimtab.plan.policies import Policy, make_policy
 
 
@@ -46,6 +47,7 @@ def replay(
                 got=header.forecaster,
                 next_step="pass it to replay(…, forecaster=…)",
             ) from error
+    forecaster.observe(header.history)
     controller = Controller(
         header.pipeline,
         header.profile,
@@ -56,17 +58,17 @@ def replay(
     )
     differences: list[Difference] = []
     for number, entry in enumerate(journal.entries, start=1):
-        differences += _compare(number, entry, *_again(controller, entry))
+        differences += _compare(number, entry, *_again(controller, entry, header.start))
     return tuple(differences)
 
 
-def _again(controller: Controller, entry: JournalEntry) -> tuple[Decision | None, str | None]:
+def _again(controller: Controller, entry: JournalEntry, start: Plan | None) -> tuple[Decision | None, str | None]:
     """The controller's answer to the entry: a decision, or the error it raised."""
     try:
         if entry.observation is not None:
             return controller.step(entry.observation), None
         if entry.decision is not None:
-            return controller.start(entry.decision.now_s), None
+            return controller.start(entry.decision.now_s, start), None
     except Exception as error:  # noqa: BLE001 — as in the live loop, whatever is raised is the outcome
         return None, str(error)
     return None, entry.error

@@ -211,6 +211,18 @@ def known_shapes(profile: VariantProfile) -> tuple[tuple[int, int], ...]:
     return tuple(sorted({*profile.shapes(), *rows}))
 
 
+def shape_rate(profile: VariantProfile, cores: int, threads: int, batch: int) -> float:
+    """Items per second of one replica that never idles: concurrency · batch ÷ mean service time, or the table's rate.
+
+    Raises:
+        KeyError: the shape was not measured.
+    """
+    row = table_row(profile, cores, threads)
+    if row is not None:
+        return row.rate_rps
+    return (cores // threads) * batch / profile.service_time(batch, cores, threads).seconds
+
+
 def lone_time_s(profile: VariantProfile, cores: int, threads: int) -> float | None:
     """Mean time of one item alone, seconds, by points or table; None for a shape that neither knows."""
     row = table_row(profile, cores, threads)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.control.controller import Controller
-from trimtab.control.journal import JournalEntry, JournalHeader, JournalWriter
+from trimtab.control.journal import JournalEntry, JournalWriter, header_of
 from trimtab.control.loop import ControlLoop
 from trimtab.control.protocols import Decision
 from trimtab.control.settings import forecaster_for, limits_of, settings_for
@@ -177,15 +177,7 @@ def _cores(pipeline: Pipeline, options: ServeOptions) -> int:
 def _journal(controller: Controller, options: ServeOptions) -> JournalWriter | None:
     if options.journal is None:
         return None
-    header = JournalHeader(
-        pipeline=controller.pipeline,
-        profile=controller.profile,
-        policy=options.policy,
-        forecaster=controller.forecaster.name,
-        settings=controller.settings,
-        limits=controller.limits,
-    )
-    return JournalWriter(options.journal, header)
+    return JournalWriter(options.journal, header_of(controller, options.policy))
 
 
 def _tell(metrics: Metrics, compiler: BackgroundCompiler) -> Callable[[JournalEntry, float], None]:

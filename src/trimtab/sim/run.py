@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from trimtab.control.controller import Controller
-from trimtab.control.journal import JournalEntry, JournalWriter
+from trimtab.control.journal import JournalEntry, JournalWriter, header_of
 from trimtab.control.settings import ControllerSettings, forecaster_for, limits_of, settings_for
-from trimtab.errors import SimulationError, TrimtabError
+from trimtab.errors import SimulationError
 from trimtab.forecast import Forecaster
 from trimtab.plan.model import Plan
-from trimtab.plan.policies import ObservingPolicy, Policy
+from trimtab.plan.policies import POLICIES, ObservingPolicy, Policy
 from trimtab.plan.policies.base import NEVER_AGAIN
 from trimtab.profile.model import Profile
 from trimtab.sim import layout as at
@@ -65,7 +67,7 @@ def simulate(
     start: Plan | None = None,
     interval_s: float = 1.0,
     window_s: float = 5.0,
-    journal: JournalWriter | None = None,
+    journal: Path | None = None,
     on_progress: Callable[[float], None] | None = None,
     notes: tuple[str, ...] = (),
 ) -> SimResult:
@@ -90,7 +92,7 @@ def simulate(
         start: the plan in force at the start.
         interval_s: time between observations.
         window_s: length of the windows of the series, a multiple of `interval_s`.
-        journal: takes every turn.
+        journal: a new file for every turn of the controller, which replays.
         on_progress: told the share that is done, now and then.
         notes: what else a reader of the result must know.
 
@@ -98,6 +100,7 @@ def simulate(
         PlanRequestError: no plan can exist for this pipeline, profile and limits.
         TraceError: the trace has missing seconds or no request.
         SimulationError: something asked for has no meaning.
+        JournalError: the journal exists already, or cannot be written.
     """
     rates = load.trace.rates(scale=load.scale, compress=load.compress)
     serving = serving or Serving()
@@ -105,8 +108,9 @@ def simulate(
     if known:
         plant, forecaster = PLANTS["free"], OracleForecaster.name
         notes = (*notes, "a bound, not a policy: it knows the load to come, and changes take no time")
+    history = tuple(None if count is None else round(count * load.scale) for count in load.history)
     if forecaster is None or isinstance(forecaster, str):
-        forecaster = _forecaster(policy, forecaster, load, rates)
+        forecaster = _forecaster(policy, forecaster, history, rates)
     held = _cores(pipeline, profile, cores)
     blocks = send_blocks(rates, load.arrivals, load.seed, _block_s(rates))
     simulated = SimPlant(
@@ -122,15 +126,19 @@ def simulate(
         limits_of(pipeline, simulated.capabilities),
         settings or settings_for(policy, start_rate_rps),
     )
-    run = _Run(controller, simulated, Recorder(pipeline, window_s), journal)
-    run.start(start)
-    waits = interval_s if run.listens else window_s
+    run = _Run(controller, simulated, Recorder(pipeline, window_s), journal is not None)
     seconds = float(len(rates))
-    while simulated.now_s < seconds:
-        run.turn(min(simulated.now_s + waits, seconds), last_s=seconds)
-        if on_progress is not None:
-            on_progress(simulated.now_s / seconds)
-    summary = run.finish(seconds)
+    with contextlib.ExitStack() as stack:
+        if journal is not None:
+            header = header_of(controller, _door(policy), history=history, start=start)
+            run.journal = stack.enter_context(JournalWriter(journal, header))
+        run.start(start)
+        waits = interval_s if run.listens else window_s
+        while simulated.now_s < seconds:
+            run.turn(min(simulated.now_s + waits, seconds), last_s=seconds)
+            if on_progress is not None:
+                on_progress(simulated.now_s / seconds)
+        summary = run.finish(seconds)
     asked = SimRun(
         pipeline=pipeline.name,
         policy=policy.name,
@@ -156,19 +164,19 @@ class _Run:
     controller: Controller
     plant: SimPlant
     recorder: Recorder
-    journal: JournalWriter | None
+    listens: bool
+    """Whether the controller has any use for observations: a plan that is made once has none."""
+    journal: JournalWriter | None = None
     decide_s: float = 0.0
     decisions: int = 0
     changes: int = 0
-    errors: int = 0
+    errors: list[str] = field(default_factory=list)
     left: int = 0
-    listens: bool = True
-    """Whether the controller has any use for observations: a plan that is made once has none."""
 
     def __post_init__(self) -> None:
         policy, settings = self.controller.policy, self.controller.settings
         once = settings.replan_s >= NEVER_AGAIN.every_s and not settings.at_once
-        self.listens = self.journal is not None or isinstance(policy, ObservingPolicy) or not once
+        self.listens = self.listens or isinstance(policy, ObservingPolicy) or not once
 
     def start(self, plan: Plan | None) -> None:
         """The first plan, as if it had been in force for long."""
@@ -189,8 +197,8 @@ class _Run:
         began_s = time.perf_counter()
         try:
             decision = self.controller.step(observation)
-        except TrimtabError as error:  # as live: the last plan stands
-            self.errors += 1
+        except Exception as error:  # noqa: BLE001 — as live: whatever a policy raises, the last plan stands
+            self.errors.append(f"{type(error).__name__}: {error}")
             self._tell(JournalEntry(observation, None, str(error)))
             return
         finally:
@@ -219,7 +227,7 @@ class _Run:
         """What went otherwise than it should."""
         notes = []
         if self.errors:
-            notes.append(f"{self.errors} decisions failed; the last plan stood")
+            notes.append(f"{len(self.errors)} decisions failed and the last plan stood; the first: {self.errors[0]}")
         if self.left:
             notes.append(f"{self.left} requests had not ended {TAIL_TURNS} s after the load and count as dropped")
         return tuple(notes)
@@ -239,12 +247,17 @@ class _Run:
             self.journal.append(entry)
 
 
-def _forecaster(policy: Policy, name: str | None, load: Load, rates: Rates) -> Forecaster:
+def _door(policy: Policy) -> str:
+    """The word by which `make_policy` finds a policy."""
+    return policy.name if policy.name in POLICIES else f"{type(policy).__module__}:{type(policy).__qualname__}"
+
+
+def _forecaster(policy: Policy, name: str | None, history: tuple[int | None, ...], rates: Rates) -> Forecaster:
     """A fresh forecaster that knows what was before the trace."""
     if name == OracleForecaster.name:
         return OracleForecaster(rates)
     forecaster = forecaster_for(policy, name)
-    forecaster.observe([None if count is None else round(count * load.scale) for count in load.history])
+    forecaster.observe(history)
     return forecaster
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from trimtab.errors import PlanRequestError
-from trimtab.plan.latency import is_within, known_shapes, table_row
+from trimtab.plan.latency import is_within, known_shapes, shape_rate, table_row
 from trimtab.plan.model import PlanRequest
 from trimtab.plan.policies.fixed_limits import Fixed, cut_words, fixed_plan
 from trimtab.profile.model import Profile, VariantProfile
@@ -221,18 +221,6 @@ def batch_time_s(profile: VariantProfile, cores: int, threads: int, batch: int, 
     """
     row = table_row(profile, cores, threads)
     return profile.service_time(batch, cores, threads, quantile).seconds if row is None else row.latency_s
-
-
-def shape_rate(profile: VariantProfile, cores: int, threads: int, batch: int) -> float:
-    """Items per second of one replica that never idles: concurrency · batch ÷ mean service time, or the table's rate.
-
-    Raises:
-        KeyError: the shape was not measured.
-    """
-    row = table_row(profile, cores, threads)
-    if row is not None:
-        return row.rate_rps
-    return (cores // threads) * batch / profile.service_time(batch, cores, threads).seconds
 
 
 def replica_rate(request: PlanRequest, task: str, fixed: Fixed) -> float:

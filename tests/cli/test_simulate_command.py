@@ -1,0 +1,237 @@
+"""`trimtab simulate`: what is passed on, what is printed and written, and what is wrong with a question."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.cli.simulating import COUNTS, FakeSimulation, invoke, write_files
+
+from trimtab.cli import sim_request
+from trimtab.cli.simulate import simulate
+from trimtab.control.journal import read_journal
+from trimtab.control.replay import replay
+from trimtab.errors import (
+    ForecastError,
+    JournalError,
+    PlanRequestError,
+    ProfileError,
+    SimulationError,
+    SpecError,
+    TraceError,
+    TrimtabError,
+)
+from trimtab.sim import SimResult
+
+SLOW = (
+    "{trimtab_profile: 1, tasks: "
+    "{find: {light: {points: {1: 300ms, 2: 600ms}}, heavy: {points: {1: 500ms, 2: 990ms}}}, "
+    "read: {light: {points: {1: 300ms, 2: 600ms}}, heavy: {points: {1: 500ms, 2: 990ms}}}}}"
+)
+"""A profile with which nothing is in time."""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    return write_files(tmp_path)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeSimulation:
+    simulation = FakeSimulation()
+    monkeypatch.setattr(sim_request, "simulate", simulation)
+    return simulation
+
+
+def told(*arguments: object, width: int = 100) -> str:
+    result = invoke(simulate, *arguments, width=width)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_what_is_asked_is_passed_on(files: tuple[Path, Path], fake: FakeSimulation, tmp_path: Path) -> None:
+    spec, trace = files
+    truth = tmp_path / "truth.yaml"
+    truth.write_text(SLOW)
+    told(
+        spec, "--trace", trace, "--policy", "cheapest", "--seed", 7, "--plant", "kubernetes-restart", "--arrivals",
+        "even", "--forecaster", "ewm", "--rule", "fifo", "--max-wait", "20ms", "--drop-after", "1s", "--queue-limit", 9,
+        "--draw", "mean", "--hop", "5ms", "--from", 4, "--to", 9, "--history", 3, "--scale", 1.5, "--truth", truth,
+        "--cores", 5, "--interval", 2, "--set", "slo.latency=300ms",
+    )  # fmt: skip
+    ((load, policy, plant, asked),) = fake.calls
+    assert (policy.name, plant.name) == ("cheapest", "kubernetes-restart")
+    assert load.trace.counts == tuple(COUNTS[4:9])
+    assert load.history == tuple(COUNTS[1:4])
+    assert (load.arrivals, load.seed, load.scale) == ("even", 7, 1.5)
+    assert (asked["cores"], asked["forecaster"], asked["interval_s"], asked["window_s"]) == (5, "ewm", 2.0, 6.0)
+    serving = asked["serving"]
+    assert (serving.rule, serving.max_wait_s, serving.drop_after_s) == ("fifo", 0.02, 1.0)
+    assert (serving.queue_limit, serving.draw, serving.hop_s) == (9, "mean", 0.005)
+    assert asked["truth"].variants["read"]["heavy"].service_time(1, 1, 1).seconds == 0.5
+
+
+def test_the_defaults_are_those_of_the_files(files: tuple[Path, Path], fake: FakeSimulation) -> None:
+    told(files[0], "--trace", files[1])
+    ((load, policy, plant, asked),) = fake.calls
+    assert (policy.name, plant.name, load.trace.name) == ("trimtab", "instant-resident", "day.txt")
+    assert load.trace.counts == tuple(COUNTS)
+    assert (load.arrivals, load.seed, load.scale, load.history) == ("poisson", 0, 1.0, ())
+    assert (asked["cores"], asked["forecaster"], asked["truth"]) == (6, None, None)
+    assert (asked["interval_s"], asked["window_s"]) == (1.0, 5.0)
+
+
+def test_all_that_is_before_the_window_is_its_history(files: tuple[Path, Path], fake: FakeSimulation) -> None:
+    told(files[0], "--trace", files[1], "--from", 5)
+    assert fake.calls[0][0].history == tuple(COUNTS[:5])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "counts", "history"),
+    [
+        (("--missing", "hold"), (1, 1, 3, 4, 4, 4, 7), ()),
+        (("--missing", "cut"), (1, 3, 4, 7), ()),
+        (("--missing", "hold", "--from", 4), (4, 4, 7), (1, None, 3, 4)),
+        (("--missing", "cut", "--from", 4), (7,), (1, None, 3, 4)),
+        (("--from", 2, "--to", 4), (3, 4), (1, None)),
+    ],
+)
+def test_seconds_that_were_not_recorded(
+    files: tuple[Path, Path],
+    fake: FakeSimulation,
+    arguments: tuple[object, ...],
+    counts: tuple[int, ...],
+    history: tuple[int | None, ...],
+) -> None:
+    files[1].write_text("1\n-\n3\n4\n-\n-\n7\n")
+    told(files[0], "--trace", files[1], *arguments)
+    load = fake.calls[0][0]
+    assert load.trace.counts == counts
+    assert load.history == history
+
+
+@pytest.mark.usefixtures("fake")
+def test_the_figures_are_printed(files: tuple[Path, Path]) -> None:
+    text = told(files[0], "--trace", files[1], "--from", 4, "--scale", 2, width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.splitlines()[0] == "trimtab on day.txt: 100 s, poisson arrivals, seed 0"
+    for words in (
+        "wanted 99.0 % within 750 ms: met",
+        "seconds 4 to 12 of 12",
+        "2 times the trace's rates",
+        "4 s before it",
+        "classify by",
+    ):
+        assert words in " ".join(text.split())
+
+
+@pytest.mark.usefixtures("fake")
+def test_the_json_object_is_the_result(files: tuple[Path, Path]) -> None:
+    result = invoke(simulate, files[0], "--trace", files[1], "--scale", 2, "--set", "slo.latency=300ms", "--json")
+    assert result.stderr == ""
+    read = msgspec.json.decode(result.stdout, type=SimResult)
+    assert list(json.loads(result.stdout)) == ["run", "summary", "series", "format", "settings"]
+    assert read.format == "trimtab.sim/1"
+    assert read.run.policy == "trimtab"
+    assert read.settings == {"set": "slo.latency=300ms", "scale": "2 times the trace's rates"}
+
+
+@pytest.mark.usefixtures("fake")
+def test_the_series_is_written_a_window_a_row(files: tuple[Path, Path], tmp_path: Path) -> None:
+    text = told(files[0], "--trace", files[1], "--series", tmp_path / "s.csv")
+    assert text.splitlines()[-1] == str(tmp_path / "s.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "s.csv").read_text())))
+    assert [row["start_s"] for row in rows[:3]] == ["0", "5", "10"]
+    assert len(rows) == 20
+    for row in rows:
+        assert int(row["offered"]) == int(row["items.classify.small"]) + int(row["items.classify.large"])
+        assert float(row["p99_s"]) > float(row["p50_s"]) > 0.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        (("--policy", "trimtap"), PlanRequestError, "did you mean 'trimtab'"),
+        (("--plant", "instant-residence"), SimulationError, "did you mean 'instant-resident'"),
+        (("--forecaster", "emw"), ForecastError, "did you mean 'ewm'"),
+        (("--from", 5, "--to", 5), TraceError, "do not lie inside"),
+        (("--to", 13), TraceError, "do not lie inside"),
+        (("--from", 5, "--history", 6), SimulationError, "--history, day.txt: there are fewer seconds"),
+        (("--scale", 0), SimulationError, "--scale: the number has no meaning"),
+        (("--interval", "nan"), SimulationError, "--interval: the number has no meaning"),
+        (("--max-wait", "20ms"), SimulationError, "--max-wait: the option belongs to another rule"),
+        (("--rule", "fifo", "--drop-after", "soon"), SimulationError, "--drop-after: not a duration: got soon"),
+        (("--set", "slo.latency=never"), SpecError, "slo.latency"),
+        (("--set", "policies={nobody: {a: 1}}"), PlanRequestError, "policies.nobody"),
+        (("--column", "calls"), TraceError, "no column names"),
+        (("--journal", "/no/such/folder/j"), SimulationError, "no such folder"),
+        (("--series", "/no/such/folder/s"), SimulationError, "no such folder"),
+        (("--profile", "/no/such/profile"), ProfileError, "/no/such/profile"),
+    ],
+)
+def test_mistakes_cost_no_run(
+    files: tuple[Path, Path], fake: FakeSimulation, arguments: tuple[object, ...], kind: type[TrimtabError], words: str
+) -> None:
+    with pytest.raises(kind, match=words.replace(".", r"\.")):
+        invoke(simulate, files[0], "--trace", files[1], *arguments)
+    assert fake.calls == []
+
+
+def test_a_missing_second_is_no_idle_one(files: tuple[Path, Path], fake: FakeSimulation) -> None:
+    files[1].write_text("1\n-\n3\n")
+    with pytest.raises(TraceError, match="--missing hold"):
+        invoke(simulate, files[0], "--trace", files[1])
+    assert fake.calls == []
+
+
+# --- with the simulator itself ---
+
+
+def as_result(*arguments: object) -> SimResult:
+    return msgspec.json.decode(told(*arguments, "--json"), type=SimResult)
+
+
+def without_time(result: SimResult) -> object:
+    facts = msgspec.to_builtins(result)
+    del facts["summary"]["decide_s"]
+    return facts
+
+
+def test_a_run_is_repeated_by_its_seed_and_accounts_for_every_request(files: tuple[Path, Path]) -> None:
+    one, same, other = (as_result(files[0], "--trace", files[1], "--seed", seed) for seed in (3, 3, 4))
+    assert without_time(one) == without_time(same)
+    assert one.series.offered != other.series.offered
+    counts = one.summary
+    assert counts.offered == counts.in_time + counts.late + counts.refused + counts.dropped + counts.failed > 100
+    assert one.run.seconds == len(COUNTS)
+    assert one.run.cores == 6
+
+
+def test_its_very_counts_are_played(files: tuple[Path, Path]) -> None:
+    played = as_result(files[0], "--trace", files[1], "--arrivals", "recorded", "--from", 2, "--window", 1)
+    assert played.series.offered[: len(COUNTS) - 2] == COUNTS[2:]
+
+
+def test_a_journal_changes_nothing_and_replays(files: tuple[Path, Path], tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    asked = (files[0], "--trace", files[1], "--policy", "ipa", "--plant", "kubernetes-restart")
+    assert without_time(as_result(*asked, "--journal", journal)) == without_time(as_result(*asked))
+    written = read_journal(journal)
+    assert len(written.entries) == len(COUNTS)
+    assert replay(written) == ()
+    with pytest.raises(JournalError, match="exists already"):
+        invoke(simulate, *asked, "--journal", journal)
+
+
+def test_service_that_takes_longer_than_was_measured_costs_attainment(files: tuple[Path, Path], tmp_path: Path) -> None:
+    truth = tmp_path / "truth.yaml"
+    truth.write_text(SLOW)
+    asked = (files[0], "--trace", files[1], "--policy", "cheapest")
+    believed, real = as_result(*asked), as_result(*asked, "--truth", truth)
+    assert believed.summary.violation_ratio == 0.0
+    assert real.summary.violation_ratio == 1.0
+    assert real.settings["truth"] == "truth.yaml"
