@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo test lint check bench lock train clean
+.PHONY: help setup demo test lint check bench lock twin train clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,10 +38,14 @@ bench: setup     ## benchmarks: ratios measured in one run
 	$(BIN)/python benchmarks/gateway_latency.py
 	$(BIN)/python benchmarks/planner/run.py --out out/planner
 	$(BIN)/python benchmarks/planner/latency_model.py
+	$(BIN)/python benchmarks/sim/run.py
 
 lock:            ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra fast --extra report --extra examples --group dev pyproject.toml -o requirements.lock
+
+twin: setup      ## serve and simulate the same load, and compare (about 6 minutes on a quiet machine)
+	$(BIN)/python examples/digits/twin.py --out out/twin
 
 train: setup     ## train the example's models anew (PyTorch, about an hour)
 	$(BIN)/python -m pip install --quiet --editable '.[train]'

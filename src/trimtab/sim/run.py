@@ -15,7 +15,7 @@ from trimtab.errors import SimulationError
 from trimtab.forecast import Forecaster
 from trimtab.plan.model import Plan
 from trimtab.plan.policies import POLICIES, ObservingPolicy, Policy
-from trimtab.plan.policies.base import NEVER_AGAIN
+from trimtab.plan.policies.base import NEVER_AGAIN, Rhythm
 from trimtab.profile.model import Profile
 from trimtab.sim import layout as at
 from trimtab.sim.model import PLANTS, Fault, PlantModel, Serving
@@ -117,7 +117,7 @@ def simulate(
         pipeline, profile, plant, held, blocks, load.seed, serving=serving, truth=truth, faults=faults,
         memory_bytes=pipeline.budget.memory_bytes,
     )  # fmt: skip
-    start_rate_rps = float(rates[:START_S].mean())
+    start_rate_rps = _first_rate(policy, rates)
     controller = Controller(
         pipeline,
         profile,
@@ -152,7 +152,7 @@ def simulate(
         forecaster=forecaster.name,
         rule=serving.rule,
         cores=held,
-        notes=(*notes, *run.notes()),
+        notes=(*notes, *_unknown(pipeline, truth or profile, plant), *run.notes()),
     )
     return SimResult(asked, summary, run.recorder.series())
 
@@ -245,6 +245,30 @@ class _Run:
         self.decisions += entry.decision is not None
         if self.journal is not None:
             self.journal.append(entry)
+
+
+def _first_rate(policy: Policy, rates: Rates) -> float:
+    """The rate of the first plan, requests per second."""
+    rhythm: Rhythm | None = getattr(policy, "rhythm", None)
+    if rhythm is None or rhythm.first == "mean":
+        return float(rates[:START_S].mean())
+    return float(rates.min() if rhythm.first == "least" else rates.max())
+
+
+def _unknown(pipeline: Pipeline, truth: Profile, plant: PlantModel) -> list[str]:
+    """What the figures leave out because nothing says it."""
+    notes = []
+    unknown = [
+        f"{task}/{name}"
+        for task, variants in truth.variants.items()
+        for name, variant in variants.items()
+        if variant.load_time_s is None
+    ]
+    if plant.load_s is None and unknown:
+        notes.append(f"load times that are not known count as nothing: {', '.join(unknown)}")
+    if pipeline.accuracy.kind == "measured":
+        notes.append("accuracy is the product over the tasks, not looked up in the measured table")
+    return notes
 
 
 def _door(policy: Policy) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from trimtab.observe.model import Observation
 from trimtab.plan.estimate import estimate
@@ -63,6 +63,9 @@ class Rhythm:
     """A forecaster by name, where the policy's authors state one; None: the one that all others get."""
     skips: int = 0
     """A turn whose rate is no higher than the one planned for is skipped so many times in a row (InfAdapter: 4)."""
+    first: Literal["mean", "least", "peak"] = "mean"
+    """The rate that a simulation's first plan is made for: the mean of the load's first minute, or the least or highest
+    rate of the whole load, for plans that are sized once by somebody who knows it."""
 
 
 NEVER_AGAIN = Rhythm(every_s=1e9, horizon_s=1.0)
