@@ -29,9 +29,20 @@ def up_to(n: int) -> float:
 """
 
 
-def run(folder: Path, script: str) -> list[str]:
+TINY = """
+from trimtab.compiled import kernel
+from small import clipped
+
+@kernel("float64(float64)")
+def twice(x: float) -> float:
+    return 2.0 * clipped(x)
+"""
+"""The part beside it, which calls a kernel of the first one."""
+
+
+def run(folder: Path, script: str, parts: str = "{'plan': ('small',)}") -> list[str]:
     """The printed words of a fresh process that sees only the small kernels."""
-    head = "from trimtab import compiled\ncompiled.PARTS = {'plan': ('small',)}\n"
+    head = f"from trimtab import compiled\ncompiled.PARTS = {parts}\n"
     done = subprocess.run(
         [sys.executable, "-c", head + textwrap.dedent(script)],
         env={"PYTHONPATH": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "PATH": ""},
@@ -46,6 +57,7 @@ def run(folder: Path, script: str) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "small.py").write_text(SMALL)
+    (tmp_path / "tiny.py").write_text(TINY)
     (tmp_path / "limits.py").write_text("MOST = 2.0\n")
     return tmp_path
 
@@ -73,6 +85,70 @@ def test_the_cache_serves_the_next_process_until_a_source_changes(folder: Path) 
     assert run(folder, script) == ["True", "1", "7.0"]
     (folder / "small.py").write_text(SMALL.replace("min(x, MOST)", "min(x, 1.0)"))
     assert run(folder, script) == ["False", "0", "4.0"]
+
+
+BOTH = "{'plan': ('small',), 'sim': ('tiny',)}"
+
+
+@pytest.mark.parametrize(("first", "second"), [("plan", "sim"), ("sim", "plan")])
+def test_parts_load_and_unload_apart(folder: Path, first: str, second: str) -> None:
+    named = "" if first == "plan" else "'sim'"  # the planner's part is meant where none is named
+    script = f"""
+    import small, tiny
+    kernels = {{'plan': small.up_to, 'sim': tiny.twice}}
+    def state(part):
+        k = kernels[part]
+        told = compiled.is_loaded(part), compiled.is_cached(part), k.compiled is not None, k.call is k.compiled
+        return ''.join('-+'[word] for word in told)
+    def tell():
+        print(state('{first}'), state('{second}'), small.up_to(5), tiny.twice(1.5))
+    tell()
+    compiled.load({named}); compiled.load_when_cached('{second}'); tell()
+    compiled.load('{second}'); tell()
+    compiled.unload({named}); tell()
+    compiled.unload('{second}'); compiled.load('{second}'); tell()
+    """
+    assert run(folder, script, BOTH) == [
+        *("----", "----", "7.0", "3.0"),
+        *("++++", "----", "7.0", "3.0"),
+        *("++++", "++++", "7.0", "3.0"),
+        *("-++-", "++++", "7.0", "3.0"),
+        *("-++-", "++++", "7.0", "3.0"),
+    ]
+
+
+def test_a_change_of_one_part_leaves_the_cache_of_the_other(folder: Path) -> None:
+    script = "print(compiled._cache_folder('plan'), compiled._cache_folder('sim'))"
+    plan, sim = run(folder, script, BOTH)
+    (folder / "tiny.py").write_text(TINY.replace("2.0 *", "3.0 *"))
+    same, other = run(folder, script, BOTH)
+    assert same == plan
+    assert other != sim
+    (folder / "small.py").write_text(SMALL.replace("min(x, MOST)", "min(x, 1.0)"))
+    new, newer = run(folder, script, BOTH)
+    assert new != plan
+    assert newer != other  # a kernel of the simulator's calls one of these
+
+
+def test_the_cache_is_found_whatever_else_was_imported(folder: Path) -> None:
+    half = "from trimtab.compiled import kernel\n@kernel()\ndef half(x):\n    return x / 2\n"
+    (folder / "other.py").write_text(half)
+    script = "print(compiled._cache_folder('plan'), compiled._cache_folder('sim'))"
+    alone = run(folder, script, BOTH)
+    assert len(set(alone)) == 2
+    assert run(folder, f"import other, tiny, small\n{script}", BOTH) == alone
+    assert run(folder, f"compiled._cache_folder('sim')\n{script}", BOTH) == alone
+
+
+def test_a_process_that_dispatches_finds_the_planners_cache() -> None:
+    def folder(imports: str) -> str:
+        script = f"{imports}\nfrom trimtab import compiled\nprint(compiled._cache_folder('plan'))"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    alone = folder("")
+    assert folder("import trimtab.dispatch.kernels") == alone
+    assert folder("import trimtab.sim.engine") == alone
 
 
 def test_all_threads_may_load_and_call_at_once(folder: Path) -> None:
@@ -104,7 +180,9 @@ def test_every_module_with_kernels_is_listed() -> None:
         for file in root.rglob("*.py")
         if "import kernel" in file.read_text() and "@kernel" in file.read_text()
     }
-    script = "import sys; from trimtab import compiled; [compiled.is_cached(p) for p in compiled.PARTS]; print(*sys.modules)"
+    script = (
+        "import sys; from trimtab import compiled; [compiled.is_cached(p) for p in compiled.PARTS]; print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert holders <= set(done.stdout.split())
 

@@ -6,7 +6,7 @@ import pytest
 
 from trimtab.control.controller import Controller
 from trimtab.control.settings import ControllerSettings
-from trimtab.forecast import QuantileForecaster
+from trimtab.forecast import Forecaster, QuantileForecaster
 from trimtab.plan.model import Limits
 from trimtab.plan.policies import Policy, make_policy
 from trimtab.testing import make_chain
@@ -23,8 +23,14 @@ MakeController = Callable[..., Controller]
 
 @pytest.fixture
 def make_controller() -> MakeController:
-    def make(policy: str | Policy = "trimtab", settings: ControllerSettings | None = None) -> Controller:
+    def make(
+        policy: str | Policy = "trimtab",
+        settings: ControllerSettings | None = None,
+        *,
+        forecaster: Forecaster | None = None,
+        limits: Limits | None = None,
+    ) -> Controller:
         chosen = make_policy(policy) if isinstance(policy, str) else policy
-        return Controller(*CHAIN, chosen, QuantileForecaster(), Limits(cores=2.0), settings)
+        return Controller(*CHAIN, chosen, forecaster or QuantileForecaster(), limits or Limits(cores=2.0), settings)
 
     return make

@@ -8,40 +8,33 @@ import numpy as np
 import pytest
 
 from trimtab.control.controller import Controller
-from trimtab.control.journal import JournalEntry, JournalHeader, JournalWriter, read_journal
+from trimtab.control.journal import JournalEntry, JournalWriter, header_of, read_journal
 from trimtab.control.replay import replay
-from trimtab.control.settings import ControllerSettings
+from trimtab.control.settings import ControllerSettings, forecaster_for, settings_for
 from trimtab.errors import JournalError
 from trimtab.observe.model import Observation, Outcomes, TaskObservation
+from trimtab.plan.model import Limits
 from trimtab.plan.policies import make_policy
 from trimtab.rng import generator
+from trimtab.testing import observation
 
 MakeController = Callable[..., Controller]
 
 
-def header_of(controller: Controller, policy: str) -> JournalHeader:
-    return JournalHeader(
-        pipeline=controller.pipeline,
-        profile=controller.profile,
-        policy=policy,
-        forecaster=controller.forecaster.name,
-        settings=controller.settings,
-        limits=controller.limits,
-    )
-
-
 def record(controller: Controller, path: Path, policy: str, seconds: int = 60) -> list[JournalEntry]:
-    """A bursty minute with gaps, backlogs and slow service, written to `path`."""
+    """A bursty time with gaps, backlogs and slow service, written to `path`."""
     rng = generator(9, policy)
     entries = [JournalEntry(None, controller.start(100.25))]
     for second in range(1, seconds + 1):
-        rate = 90.0 if 20 <= second < 30 else 7.0
+        rate = 90.0 if 20 <= second < 65 else 7.0
         count = None if second % 17 == 0 else int(rng.poisson(rate))
         task = TaskObservation(
-            int(rng.integers(0, 12)), 1, 1, 0, 1, {"light": 3}, batches=3, service_ratio=float(rng.normal(1.1, 0.1))
-        )
+            int(rng.integers(0, 12)), 1, 1, 0, 1, {"light": 3}, batches=3, service_ratio=float(rng.normal(1.1, 0.1)),
+            busy_core_s=float(rng.uniform(0.9, 1.0) if rate > 50.0 else rng.uniform(0.0, 0.4)),
+        )  # fmt: skip
+        tasks = {"locate": task, "read": task}
         seen = Observation(
-            100.25 + second, 1.0, (count,), Outcomes(count or 0), {"read": task}, {0.5: 0.01, 0.99: 0.123}, 1.5, "x"
+            100.25 + second, 1.0, (count,), Outcomes(count or 0), tasks, {0.5: 0.01, 0.99: 0.123}, 1.5, "x"
         )
         entries.append(JournalEntry(seen, controller.step(seen)))
     with JournalWriter(path, header_of(controller, policy)) as journal:
@@ -58,6 +51,55 @@ def test_a_journal_replays_to_the_same_decisions(policy: str, make_controller: M
     assert journal.entries == tuple(entries)
     assert journal.header == header_of(make_controller(policy), policy)
     assert replay(journal) == ()
+
+
+@pytest.mark.parametrize("policy", ["hpa", "mark", "infaas", "fa2", "loki", "themis", "sponge", "ipa"])
+def test_a_policy_with_its_own_rhythm_and_memory_replays(
+    policy: str, make_controller: MakeController, tmp_path: Path
+) -> None:
+    made = make_policy(policy)
+    controller = make_controller(
+        made, settings_for(made, 5.0), forecaster=forecaster_for(made), limits=Limits(cores=6.0)
+    )
+    entries = record(controller, tmp_path / "j.jsonl", policy, seconds=125)
+    journal = read_journal(tmp_path / "j.jsonl")
+    assert journal.entries == tuple(entries)
+    assert journal.header.settings == settings_for(made, 5.0)
+    assert len({entry.decision.plan.id for entry in entries if entry.decision}) >= 2
+    assert replay(journal) == ()
+
+
+def test_what_was_known_before_and_a_given_plan_are_in_the_journal(
+    make_controller: MakeController, tmp_path: Path
+) -> None:
+    history, policy = (*[80] * 30, None), make_policy("ipa")
+    settings = settings_for(policy, 5.0)
+    controller = make_controller(policy, settings, forecaster=forecaster_for(policy))
+    given = make_controller("cheapest").start(0.0).plan
+    controller.forecaster.observe(history)
+    entries = [JournalEntry(None, controller.start(0.5, given))]
+    entries += [JournalEntry(o, controller.step(o)) for o in (observation(float(s), 8) for s in range(1, 31))]
+    header = header_of(controller, "ipa", history=history, start=given)
+    with JournalWriter(tmp_path / "j.jsonl", header) as journal:
+        for entry in entries:
+            journal.append(entry)
+    read = read_journal(tmp_path / "j.jsonl")
+    assert (read.header.history, read.header.start) == (history, given)
+    assert replay(read) == ()
+    unstarted, ignorant = replace(read.header, start=None), replace(read.header, history=())
+    assert replay(replace(read, header=unstarted))[0].entry == 1
+    later = replay(replace(read, header=ignorant))[0]
+    assert (later.entry, later.what) == (2, "steps")  # the forecast of the first observation is another one
+
+
+def test_a_policy_that_brings_a_memory_along_does_not_replay(make_controller: MakeController, tmp_path: Path) -> None:
+    policy = make_policy("hpa")
+    controller = make_controller(policy, settings_for(policy, 5.0), limits=Limits(cores=6.0))
+    record(controller, tmp_path / "j.jsonl", "hpa", seconds=60)
+    journal = read_journal(tmp_path / "j.jsonl")
+    assert replay(journal) == ()
+    (first, *_) = replay(journal, policy=policy)  # it remembers the run already
+    assert first.entry == 1
 
 
 def test_a_changed_record_or_policy_is_noticed(make_controller: MakeController, tmp_path: Path) -> None:

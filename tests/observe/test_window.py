@@ -58,6 +58,39 @@ def test_the_service_ratio_is_weighted_by_time_and_skips_what_has_no_profile() -
     assert seen.batches == 3
 
 
+def test_busy_core_seconds_are_time_by_threads_whatever_the_profile_knows() -> None:
+    window = ObservationWindow(0.0)
+    window.served("read", "a", 1, measured_s=0.25, expected_s=0.5)
+    window.served("read", "a", 8, measured_s=0.5, expected_s=0.5, threads=4)
+    window.served("read", "b", 2, measured_s=0.125, expected_s=math.inf, threads=2)
+    window.served("other", "a", 1, measured_s=3.0, expected_s=3.0, threads=2)
+    levels = {**LEVELS, "other": LEVELS["read"], "idle": LEVELS["read"]}
+    seen = window.close(1.0, levels, 0.0, None).tasks
+    assert seen["read"].busy_core_s == pytest.approx(0.25 + 0.5 * 4 + 0.125 * 2)
+    assert seen["other"].busy_core_s == pytest.approx(6.0)
+    assert seen["idle"].busy_core_s == 0.0
+    assert seen["read"].service_ratio == pytest.approx(0.75 / 1.0)  # threads do not weigh there
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["read", "see"]), st.floats(0.0, 5.0), st.integers(1, 8), st.booleans()), max_size=40
+    )
+)
+def test_every_batch_is_busy_in_one_window_only(batches: list[tuple[str, float, int, bool]]) -> None:
+    window, levels = ObservationWindow(0.0), {"read": LEVELS["read"], "see": LEVELS["read"]}
+    total = {"read": 0.0, "see": 0.0}
+    closes = [window.close(0.0, levels, 0.0, None)]
+    for number, (task, measured_s, threads, close) in enumerate(batches, start=1):
+        window.served(task, "a", 1, measured_s=measured_s, expected_s=measured_s, threads=threads)
+        total[task] += measured_s * threads
+        if close:
+            closes.append(window.close(float(number), levels, 0.0, None))
+    closes.append(window.close(100.0, levels, 0.0, None))
+    for task, busy_core_s in total.items():
+        assert sum(seen.tasks[task].busy_core_s for seen in closes) == pytest.approx(busy_core_s)
+
+
 @given(st.lists(st.floats(0.0, 50.0), max_size=80).map(sorted), st.lists(st.floats(0.0, 50.0), max_size=8).map(sorted))
 def test_no_arrival_is_lost_or_counted_twice(arrivals_s: list[float], closes_s: list[float]) -> None:
     window = ObservationWindow(0.0)

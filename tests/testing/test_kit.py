@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -15,6 +16,8 @@ from trimtab.forecast import QuantileForecaster, RateForecast
 from trimtab.observe.model import Observation, Outcomes
 from trimtab.plan.model import Limits, Plan, PlanRequest, PlanResult
 from trimtab.plan.policies import make_policy
+from trimtab.plan.policies.base import NEVER_AGAIN, Rhythm
+from trimtab.plan.policies.settings import override
 from trimtab.testing import (
     FakePlant,
     ManualClock,
@@ -164,6 +167,92 @@ def test_a_policy_that_guesses_is_caught() -> None:
     policy.propose = tolerant  # type: ignore[method-assign]  # the fault
     with pytest.raises(AssertionError, match="accepts a rate of nan"):
         check_policy(policy)
+
+
+def _with(**stated: object) -> _Faulty:
+    """The default policy, sound but for what it states about itself."""
+    policy = _Faulty(lambda result, _: result)
+    for name, value in stated.items():
+        setattr(policy, name, value)
+    return policy
+
+
+@pytest.mark.parametrize(
+    ("rhythm", "words"),
+    [
+        (30.0, "is a Rhythm, not float"),
+        (Rhythm, "is a Rhythm, not type"),
+        (Rhythm(every_s=0.0, horizon_s=1.0), r"every_s is 0.0"),
+        (Rhythm(every_s=math.inf, horizon_s=1.0), r"every_s is inf"),
+        (Rhythm(every_s="30", horizon_s=1.0), r"every_s is '30'"),  # type: ignore[arg-type]  # the fault
+        (Rhythm(every_s=1.0, horizon_s=math.nan), r"horizon_s is nan"),
+        (Rhythm(every_s=1.0, horizon_s=-2.0), r"horizon_s is -2.0"),
+        (Rhythm(1.0, 1.0, quantile=0.0), r"quantile is 0.0, wanted a number above 0 and below 1"),
+        (Rhythm(1.0, 1.0, quantile=1.0), r"quantile is 1.0"),
+        (Rhythm(1.0, 1.0, margin=-0.1), r"margin is -0.1"),
+        (Rhythm(1.0, 1.0, margin=math.inf), r"margin is inf"),
+        (Rhythm(1.0, 1.0, skips=-1), r"skips are -1"),
+        (Rhythm(1.0, 1.0, skips=1.5), r"skips are 1.5"),  # type: ignore[arg-type]  # the fault
+        (Rhythm(1.0, 1.0, skips=True), r"skips are True"),
+        (Rhythm(1.0, 1.0, first="most"), r"first is 'most'"),  # type: ignore[arg-type]  # the fault
+        (Rhythm(1.0, 1.0, forecaster="lasts"), r"forecaster cannot be made: no such forecaster"),
+        (Rhythm(1.0, 1.0, forecaster="trimtab.rng:generator"), r"forecaster cannot be made"),
+    ],
+)
+def test_a_rhythm_without_meaning_is_caught(rhythm: object, words: str) -> None:
+    with pytest.raises(AssertionError, match=words):
+        check_policy(_with(rhythm=rhythm))
+
+
+@pytest.mark.parametrize(
+    "rhythm",
+    [
+        None,
+        NEVER_AGAIN,
+        Rhythm(30.0, 60.0, margin=0.1, forecaster="ewm", skips=4),
+        Rhythm(1.0, 1.0, forecaster="oracle", first="peak"),
+        Rhythm(1.0, 1.0, 0.95, forecaster="trimtab.forecast.quantile:QuantileForecaster"),
+    ],
+)
+def test_a_rhythm_with_a_meaning_passes(rhythm: Rhythm | None) -> None:
+    check_policy(_with(rhythm=rhythm))
+
+
+@dataclass(frozen=True, slots=True)
+class Careful:
+    care: float = 0.5
+    most: int | None = None
+
+
+@dataclass
+class Loose:
+    care: float = 0.5
+
+
+@pytest.mark.parametrize(
+    ("defaults", "words"),
+    [
+        ({"care": 0.5}, "an instance of a dataclass"),
+        (Careful, "an instance of a dataclass"),
+        (Loose(), "Loose is not frozen"),
+        (Careful(care=math.inf), "setting care is inf"),
+        (Careful(care=math.nan), "setting care is nan"),
+        (Careful(), "accepts a setting that it does not have"),
+    ],
+)
+def test_settings_that_are_none_or_are_not_heeded_are_caught(defaults: object, words: str) -> None:
+    with pytest.raises(AssertionError, match=words):
+        check_policy(_with(defaults=defaults))
+
+
+def test_settings_that_the_pipeline_may_override_pass() -> None:
+    def heeding(result: PlanResult, request: PlanRequest) -> PlanResult:
+        override(Careful(), request.pipeline, "faulty")
+        return result
+
+    policy = _Faulty(heeding)
+    policy.defaults = Careful()  # type: ignore[attr-defined]  # as a policy with settings has it
+    check_policy(policy)
 
 
 class Sure(QuantileForecaster):

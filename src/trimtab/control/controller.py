@@ -32,6 +32,10 @@ _RATIO_RANGE = (0.5, 5.0)
 """Measured ÷ profiled service times outside this range are taken as its ends: a stall is not a new machine."""
 
 
+_EARLY = 0.1
+"""A turn that comes early by less than this share of itself, or of a second, is on time: live clocks jitter."""
+
+
 @dataclass(frozen=True, slots=True)
 class _InForce:
     """The plan in force and what is remembered about it."""
@@ -93,9 +97,12 @@ class Controller:
             Step("forecast", f"{rate_rps:.4g}/s", "the stated start rate"),
         ]
         if plan is not None:
+            steps.append(Step("propose", plan_words(plan), "it is given"))
+            plan, words = constrain(plan, self.pipeline, self.profile, self.limits)
+            steps.append(Step("constrain", "clamped" if words else "as given", "; ".join(words) or "within all limits"))
             judged = self._weigh(plan, _Expected(rate_rps, 1.0, None), "tail").estimate
             self._in_force = _InForce(plan, judged.meets_slo, judged.latency_model, now_s)
-            return self._decide(now_s, None, [*steps, Step("propose", plan_words(plan), "it is given")])
+            return self._decide(now_s, None, steps)
         return self._first(now_s, _Expected(rate_rps, 1.0, None), steps)
 
     def step(self, observation: Observation) -> Decision:
@@ -117,9 +124,10 @@ class Controller:
             why = "no second was counted since the last observation" if forecast else "no recent second was counted"
             return self._keep(observation.now_s, steps, f"{why}: the last plan stays")
         expected = self._expect(observation, forecast)
-        if expected.urgent is None and observation.now_s - self._in_force.planned_at_s < self.settings.replan_s:
-            left_s = self.settings.replan_s - (observation.now_s - self._in_force.planned_at_s)
-            return self._keep(observation.now_s, steps, f"nothing is wrong; next plan in {format_duration(left_s)}")
+        left_s = self.settings.replan_s - (observation.now_s - self._in_force.planned_at_s)
+        if expected.urgent is None and left_s > _EARLY * min(self.settings.replan_s, 1.0):
+            why = "nothing is wrong" if self.settings.at_once else "it is not its turn"
+            return self._keep(observation.now_s, steps, f"{why}; next plan in {format_duration(left_s)}")
         if self._skips(expected):
             self._in_force = replace(self._in_force, planned_at_s=observation.now_s, skipped=self._in_force.skipped + 1)
             why = f"no more than planned for; skipped {self._in_force.skipped} of {self.settings.skips} times"

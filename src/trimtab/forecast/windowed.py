@@ -14,6 +14,8 @@ from trimtab.forecast.model import RateForecast
 _LONGEST_S = 3600
 """Seconds of history that are kept."""
 _LEVEL_S = 3
+_WINDOWS = 100
+"""Windows that a weighted mean looks at; those before weigh less than 1e-8 of the newest."""
 
 
 class _Windowed:
@@ -90,12 +92,12 @@ class EwmForecaster(_Windowed):
     span = 10
 
     def _highest(self, seconds: int) -> float | None:
-        kept, weight, total = 1.0 - 2.0 / (self.span + 1), 1.0, 0.0
-        weights = 0.0
-        for back in range(0, len(self._counts), seconds):
-            highest = self._maximum(back, seconds)
-            if highest is not None:
-                total, weights = total + weight * highest, weights + weight
+        kept, weight, total, weights = 1.0 - 2.0 / (self.span + 1), 1.0, 0.0, 0.0
+        newest = list(islice(reversed(self._counts), seconds * _WINDOWS))
+        for back in range(0, len(newest), seconds):
+            known = [count for count in newest[back : back + seconds] if count is not None]
+            if known:
+                total, weights = total + weight * max(known), weights + weight
             weight *= kept
         return total / weights if weights else None
 

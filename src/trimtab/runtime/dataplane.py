@@ -315,6 +315,7 @@ class DataPlane:
         """Run one batch on one replica and hand its answers on."""
         task = slots.replica.task
         started_s = self._clock()
+        threads = self._plan.tasks[task].allocations[0].threads if self._plan is not None else 1
         names = batch.items[0].inputs
         try:
             inputs = {name: np.stack([item.inputs[name] for item in batch.items]) for name in names}
@@ -336,7 +337,6 @@ class DataPlane:
             measured_s = self._clock() - started_s
             size = len(batch.items)
             expected_s = self._dispatch.tasks[task].record(batch.variant, size, measured_s)
-            threads = self._plan.tasks[task].allocations[0].threads if self._plan is not None else 1
             self._window.served(task, batch.variant, size, measured_s, expected_s, threads)
             waited_s = started_s - min(item.queued_s for item in batch.items)
             self._metrics.batch_served(task, batch.variant, size, service_s=measured_s, waiting_s=waited_s)

@@ -1,7 +1,4 @@
-"""The contract of each seam as a function that raises AssertionError with a sentence: run them on your own pieces.
-
-Built-in policies, forecasters and plants pass the same checks in this project's own tests.
-"""
+"""The contracts of a forecaster and of a plant as functions that raise AssertionError with a sentence."""
 
 from __future__ import annotations
 
@@ -12,83 +9,9 @@ from dataclasses import replace
 
 from trimtab.control.diff import diff
 from trimtab.control.protocols import Decision, Plant
-from trimtab.errors import PlanRequestError, PlantError
+from trimtab.errors import PlantError
 from trimtab.forecast.model import Forecaster, RateForecast
-from trimtab.plan.constrain import constrain
-from trimtab.plan.estimate import estimate
-from trimtab.plan.model import Limits, Plan, PlanRequest
-from trimtab.plan.policies.base import Policy
-from trimtab.testing.build import make_chain
-
-_RATES_RPS = (0.0, 0.5, 3.0, 10.0, 30.0, 100.0, 1000.0)
-
-
-def check_policy(policy: Policy, *, tasks: int = 2) -> None:
-    """Ask a policy about a small chain of one or two tasks at many rates and see that the answers are sound.
-
-    The plan names known variants in measured shapes, stays within the limits, comes out the same when asked again,
-    does not depend on the order in which variants are listed, and is called feasible only if its estimate says so; a
-    rate without meaning and limits without room are refused with PlanRequestError.
-    """
-    assert policy.name, "a policy has a name"
-    assert isinstance(policy.decides, frozenset), "`decides` is a frozenset of words"
-    chain = {
-        "first": {"small": (0.85, 0.004), "medium": (0.92, 0.012), "large": (0.96, 0.045)},
-        "second": {"small": (0.90, 0.003), "large": (0.97, 0.020)},
-    }
-    pipeline, profile = make_chain(
-        dict(list(chain.items())[:tasks]),
-        shapes=((1, 1), (2, 1), (2, 2)),
-        variant_bytes=100_000_000,
-    )
-    request = PlanRequest(pipeline, profile, 1.0, Limits(cores=6.0, memory_bytes=2_000_000_000, replicas_per_task=4))
-    shuffled = replace(
-        pipeline,
-        tasks={
-            name: replace(task, variants=dict(reversed(list(task.variants.items()))))
-            for name, task in pipeline.tasks.items()
-        },
-    )
-    for rate_rps in _RATES_RPS:
-        asked = replace(request, rate_rps=rate_rps)
-        answer = policy.propose(asked)
-        _check_plan(answer.plan, asked, f"{policy.name} at {rate_rps:g}/s")
-        judged = estimate(answer.plan, pipeline, profile, rate_rps, latency_model=answer.estimate.latency_model)
-        assert judged == answer.estimate, f"at {rate_rps:g}/s the estimate is not that of plan.estimate"
-        assert not answer.feasible or answer.estimate.meets_slo, f"called feasible at {rate_rps:g}/s and misses the SLO"
-        assert answer.steps, f"no reason is given at {rate_rps:g}/s"
-        assert policy.propose(asked) == answer, f"asked twice at {rate_rps:g}/s, answered differently"
-        again = policy.propose(replace(asked, pipeline=shuffled))
-        assert again.plan.id == answer.plan.id, f"the order of variants changes the plan at {rate_rps:g}/s"
-    for rate_rps in (math.nan, math.inf, -1.0):
-        _refuses(policy, replace(request, rate_rps=rate_rps), f"a rate of {rate_rps}")
-    _refuses(policy, replace(request, limits=Limits(cores=tasks - 0.5)), "less than a core for each task")
-
-
-def _check_plan(plan: Plan, request: PlanRequest, who: str) -> None:
-    assert list(plan.tasks) == list(request.pipeline.tasks), f"{who}: tasks are missing, strange or out of order"
-    assert plan.rate_rps == request.rate_rps, f"{who}: the plan is for another rate"
-    for name, task in plan.tasks.items():
-        known = request.profile.variants[name]
-        assert task.allocations, f"{who}: {name} gets nothing"
-        assert math.isclose(sum(a.share for a in task.allocations), 1.0), f"{who}: shares of {name} do not sum to 1"
-        for a in task.allocations:
-            assert a.variant in known, f"{who}: {name} uses the unknown variant {a.variant}"
-            assert (a.cores, a.threads) in known[a.variant].shapes(), f"{who}: {name} uses an unmeasured shape"
-            assert a.batch >= 1, f"{who}: {name} has batch {a.batch}"
-            assert a.replicas >= 1, f"{who}: {name} has {a.replicas} replicas"
-            assert a.variant in task.resident, f"{who}: {name} does not hold the variant it serves"
-        assert set(task.may_use) <= set(task.resident), f"{who}: {name} may use what is not resident"
-    clamped, words = constrain(plan, request.pipeline, request.profile, request.limits)
-    assert clamped.id == plan.id, f"{who}: the plan exceeds the limits: {'; '.join(words)}"
-
-
-def _refuses(policy: Policy, request: PlanRequest, what: str) -> None:
-    try:
-        policy.propose(request)
-    except PlanRequestError:
-        return
-    raise AssertionError(f"{policy.name} accepts {what}; it must raise PlanRequestError")
+from trimtab.plan.model import Plan
 
 
 def check_forecaster(make: Callable[[], Forecaster]) -> None:

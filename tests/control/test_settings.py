@@ -1,0 +1,119 @@
+"""The control loop that a policy states, its forecaster, and what a plan may hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from trimtab.control.settings import ControllerSettings, forecaster_for, limits_of, settings_for
+from trimtab.errors import ForecastError
+from trimtab.forecast import DEFAULT_FORECASTER
+from trimtab.plan.model import Limits
+from trimtab.plan.policies import POLICIES, make_policy
+from trimtab.plan.policies.base import NEVER_AGAIN, Rhythm
+from trimtab.plan.policies.trimtab import TrimtabPolicy
+from trimtab.spec.model import Budget
+from trimtab.testing import CAPABLE, make_chain
+
+PIPELINE, _ = make_chain({"a": {"s": (0.8, 0.004)}})
+
+
+class Stated(TrimtabPolicy):
+    name = "stated"
+
+    def __init__(self, rhythm: Rhythm | None) -> None:
+        super().__init__()
+        self.rhythm = rhythm
+
+
+def test_a_policy_without_a_rhythm_follows_trimtabs_own_loop() -> None:
+    assert settings_for(make_policy("trimtab")) == ControllerSettings()
+    assert settings_for(Stated(None), 12.5) == ControllerSettings(start_rate_rps=12.5)
+    assert ControllerSettings().hysteresis is not None
+    assert ControllerSettings().at_once
+
+
+def test_a_rhythm_is_the_loop_and_the_policys_word_is_taken() -> None:
+    rhythm = Rhythm(every_s=7.0, horizon_s=11.0, quantile=0.9, margin=0.3, forecaster="last", skips=2)
+    assert settings_for(Stated(rhythm), 5.0) == ControllerSettings(
+        start_rate_rps=5.0,
+        replan_s=7.0,
+        horizon_s=11.0,
+        rate_quantile=0.9,
+        headroom=0.3,
+        hysteresis=None,
+        at_once=False,
+        skips=2,
+    )
+
+
+def test_infadapters_loop_is_the_published_one() -> None:
+    settings = settings_for(make_policy("infadapter"))
+    assert (settings.replan_s, settings.horizon_s, settings.headroom, settings.skips) == (30.0, 60.0, 0.1, 4)
+    assert forecaster_for(make_policy("infadapter")).name == "ewm"
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_what_is_not_a_matter_of_rhythm_stays_the_same_for_all(name: str) -> None:
+    settings, own = settings_for(make_policy(name), 3.0), ControllerSettings()
+    assert settings.start_rate_rps == 3.0
+    assert (settings.ratio_gain, settings.backlog_share, settings.drain_s) == (
+        own.ratio_gain,
+        own.backlog_share,
+        own.drain_s,
+    )
+
+
+def test_a_plan_that_is_made_once_is_not_asked_for_again() -> None:
+    settings = settings_for(Stated(NEVER_AGAIN))
+    assert settings.replan_s > 30 * 365 * 86400.0
+    assert not settings.at_once
+
+
+def test_the_forecaster_is_the_one_named_or_the_policys_or_the_default() -> None:
+    states, leaves = Stated(Rhythm(1.0, 1.0, forecaster="last")), Stated(Rhythm(1.0, 1.0))
+    assert forecaster_for(states).name == "last"
+    assert forecaster_for(states, "max-window").name == "max-window"
+    assert forecaster_for(leaves).name == DEFAULT_FORECASTER
+    assert forecaster_for(Stated(None)).name == DEFAULT_FORECASTER
+    assert forecaster_for(Stated(None), "trimtab.forecast.windowed:EwmForecaster").name == "ewm"
+    assert forecaster_for(states) is not forecaster_for(states)
+
+
+@pytest.mark.parametrize("policy", [Stated(Rhythm(1.0, 1.0, forecaster="lasts")), Stated(None)])
+def test_a_forecaster_that_does_not_exist_is_an_error(policy: Stated) -> None:
+    name = "lasts" if policy.rhythm is None else None
+    with pytest.raises(ForecastError, match=r"no such forecaster.*\n.*did you mean 'last'"):
+        forecaster_for(policy, name)
+
+
+@pytest.mark.parametrize(
+    ("budget", "limits"),
+    [
+        (Budget(), Limits(cores=2.0)),
+        (Budget(cores=1.5), Limits(cores=1.5)),
+        (Budget(cores=64.0), Limits(cores=2.0)),
+        (Budget(memory_bytes=10), Limits(cores=2.0, memory_bytes=10)),
+        (Budget(replicas_per_task=3), Limits(cores=2.0, replicas_per_task=3)),
+        (Budget(replicas=5, cost_per_hour=0.7), Limits(cores=2.0, replicas=5, cost_per_hour=0.7)),
+    ],
+)
+def test_limits_take_all_of_the_budget(budget: Budget, limits: Limits) -> None:
+    assert limits_of(replace(PIPELINE, budget=budget), CAPABLE) == limits
+
+
+@pytest.mark.parametrize(
+    ("budget_bytes", "plant_bytes", "expected"), [(None, None, None), (7, None, 7), (None, 9, 9), (7, 9, 7), (9, 7, 7)]
+)
+def test_memory_is_the_tighter_of_the_two(
+    budget_bytes: int | None, plant_bytes: int | None, expected: int | None
+) -> None:
+    pipeline = replace(PIPELINE, budget=Budget(memory_bytes=budget_bytes))
+    assert limits_of(pipeline, replace(CAPABLE, memory_bytes=plant_bytes)).memory_bytes == expected
+
+
+def test_what_a_plant_cannot_do_is_a_limit() -> None:
+    poor = limits_of(PIPELINE, replace(CAPABLE, in_place_variants=False, max_allocations_per_task=4))
+    assert (poor.in_place_variants, poor.max_allocations_per_task) == (False, 4)
+    assert limits_of(PIPELINE, CAPABLE).in_place_variants
