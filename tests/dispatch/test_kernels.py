@@ -126,7 +126,8 @@ def test_choice_agrees_with_the_rule_read_out_loud(
 
 
 def test_fastest_names_the_quickest_single_item_and_the_cheapest_item_of_a_batch() -> None:
-    alone_s, per_item_s = kernels.fastest(*least_times(SERVICE_S), ONES, ALL)
+    least_s = least_times(SERVICE_S)
+    alone_s, per_item_s = kernels.fastest(least_s[0], least_s[1], ONES, ALL)
     assert alone_s == pytest.approx(0.005)
     assert per_item_s == pytest.approx(0.005 * (0.2 + 0.8 * 8) / 8)
 

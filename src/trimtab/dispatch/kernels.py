@@ -178,6 +178,42 @@ def fastest(alone_s: Floats, per_item_s: Floats, ratio: Floats, allowed: Flags) 
 
 
 @kernel()
+def split_deadline(
+    own_s: Floats, alone_s: Floats, upstream: Flags, slo_s: float, planned_s: Floats, fastest_s: Floats, parts: Floats
+) -> None:
+    """Share the end-to-end time over the tasks, in proportion to what their planned variants take here and now.
+
+    A task's share of the time *left* is its own planned time over that of itself and the longest way after it, so a
+    request that is behind schedule is hurried by every task that is still to come, and one ahead is not.
+
+    Args:
+        own_s: shape (T,), service time of a lone item at the task's slowest planned variant.
+        alone_s: shape (T,), service time of a lone item at its fastest allowed variant.
+        upstream: shape (T, T); upstream[t, u] when u runs directly before t.
+        slo_s: the SLO's bound, end to end.
+        planned_s: shape (T,), room to work in.
+        fastest_s: shape (T,), room to work in.
+        parts: shape (3, T), the answer: shares of the time left, least seconds that the tasks behind need, and seconds
+            within which a backlog has to drain before a cheaper variant is used.
+    """
+    tasks = own_s.shape[0]
+    end_to_end_s = 0.0
+    for t in range(tasks - 1, -1, -1):
+        planned_s[t], fastest_s[t] = 0.0, 0.0
+        for d in range(t + 1, tasks):
+            if upstream[d, t]:
+                planned_s[t] = max(planned_s[t], planned_s[d])
+                fastest_s[t] = max(fastest_s[t], fastest_s[d])
+        parts[1, t] = fastest_s[t]
+        planned_s[t] += own_s[t]
+        fastest_s[t] += alone_s[t]
+        end_to_end_s = max(end_to_end_s, planned_s[t])
+    for t in range(tasks):
+        parts[0, t] = own_s[t] / planned_s[t]
+        parts[2, t] = PRESSURE * slo_s * own_s[t] / end_to_end_s
+
+
+@kernel()
 def predicted_response_s(
     queued: Ints,
     in_service: Ints,

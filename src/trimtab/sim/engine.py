@@ -3,8 +3,8 @@
 It decides nothing itself: admission, routing, batches and variants are the kernels of `dispatch`, the very ones that
 the live data plane calls. It runs as plain Python, or compiled (`trimtab.compiled`, part `sim`); both give the same.
 
-Events happen by (time, kind, sequence). At one moment batches end first, then requests arrive, then waits are over, and
-deadlines pass last, so that what ends just in time is in time.
+Events happen by (time, kind, sequence). At one moment batches end first, then requests arrive, then waits are over,
+then deadlines pass, so that what ends just in time is in time; last, once a second, deadlines are shared anew.
 
 What the data plane does and when is `runtime.dataplane`; this is the same life of a request without tensors:
 
@@ -21,12 +21,19 @@ import math
 import numpy as np
 
 from trimtab.compiled import kernel
-from trimtab.dispatch.kernels import corrected_ratio, fastest, next_batch, predicted_response_s, route
+from trimtab.dispatch.kernels import (
+    corrected_ratio,
+    fastest,
+    next_batch,
+    predicted_response_s,
+    route,
+    split_deadline,
+)
 from trimtab.dispatch.rules import CLIPPER, DROP, SERVE, TRIMTAB, WAIT, adjusted_bound, rule_step
 from trimtab.sim import layout as at
 from trimtab.sim.layout import Arrays, Floats, Ints
 
-_ENDED, _ARRIVED, _WOKEN, _DUE, _CHANGED = range(5)
+_ENDED, _ARRIVED, _WOKEN, _DUE, _TICKED, _CHANGED = range(6)
 """Kinds of events. `_CHANGED`: the plant changed from outside, and everything that waits is looked at."""
 
 
@@ -83,7 +90,7 @@ def living(s: Arrays, serial: int) -> bool:
 def leave(s: Arrays, slot: int, outcome: int) -> None:
     """A request ends: its items that wait count no more, and their queues skip them when they surface."""
     s.outcomes[outcome] += 1
-    if s.record_outcome.shape[0] > 0:
+    if s.request_i[slot, at.NUMBER] < s.record_outcome.shape[0]:
         s.record_outcome[s.request_i[slot, at.NUMBER]] = outcome
     s.request_i[slot, at.ALIVE] = 0
     for g in range(s.group_i.shape[0]):
@@ -114,7 +121,7 @@ def answer(s: Arrays, slot: int, now_s: float) -> None:
     s.window_f[at.RESPONSE_S] += response_s
     bucket = int(math.log(max(response_s, at.LEAST_RESPONSE_S) / at.LEAST_RESPONSE_S) / at.RESPONSE_STEP)
     s.responses[min(bucket, at.BUCKETS - 1)] += 1
-    if s.record_outcome.shape[0] > 0:
+    if s.request_i[slot, at.NUMBER] < s.record_outcome.shape[0]:
         s.record_outcome[s.request_i[slot, at.NUMBER]] = outcome
         s.record_s[s.request_i[slot, at.NUMBER]] = response_s
     s.request_i[slot, at.ALIVE] = 0
@@ -141,7 +148,7 @@ def is_refused(s: Arrays) -> bool:
             s.task_f[at.T_ALONE_S],
             s.upstream,
             s.enter,
-            s.scratch_f,
+            s.scratch_f[0],
         )
         if least_s > s.option_f[at.DEADLINE_S]:
             return True
@@ -160,7 +167,7 @@ def arrive(s: Arrays, now_s: float) -> int:
     s.counts[at.NEXT_ARRIVAL] += 1
     if is_refused(s):
         s.outcomes[at.REFUSED] += 1
-        if s.record_outcome.shape[0] > 0:
+        if number < s.record_outcome.shape[0]:
             s.record_outcome[number] = at.REFUSED
         return 0
     serial = s.counts[at.NEXT_SERIAL]
@@ -515,7 +522,40 @@ def next_event(s: Arrays) -> tuple[int, float, int]:
     due_s = next_due_s(s)
     if due_s < moment:
         kind, moment = _DUE, due_s
+    if s.clock[at.TICK] < moment:
+        kind, moment = _TICKED, s.clock[at.TICK]
     return kind, moment, woken
+
+
+@kernel()
+def share_deadlines(s: Arrays) -> None:
+    """Share deadlines anew over the tasks with the times measured since, if all tasks have a plan."""
+    width = s.group_i.shape[0] // s.task_i.shape[1]
+    own_s = s.scratch_f[1]
+    for t in range(own_s.shape[0]):
+        own_s[t] = 0.0
+        for g in range(t * width, (t + 1) * width):
+            if s.group_i[g, at.OPEN]:
+                v = s.group_i[g, at.VARIANT]
+                own_s[t] = max(own_s[t], s.service_s[g, v, 1] * s.ratio[g, v])
+        if own_s[t] == 0.0:
+            return
+    parts = s.scratch_f[4:7]
+    split_deadline(
+        own_s,
+        s.task_f[at.T_ALONE_S],
+        s.upstream,
+        s.option_f[at.SLO_S],
+        s.scratch_f[2],
+        s.scratch_f[3],
+        parts,
+    )
+    for g in range(s.group_i.shape[0]):
+        if s.group_i[g, at.OPEN]:
+            t = s.group_i[g, at.TASK]
+            s.group_f[g, at.SLACK_SHARE] = parts[0, t]
+            s.group_f[g, at.RESERVE_S] = parts[1, t]
+            s.group_f[g, at.PRESSURE_S] = parts[2, t]
 
 
 @kernel()
@@ -582,6 +622,9 @@ def advance(until_s: float, s: Arrays) -> int:
                 changed = 1
             elif kind == _DUE:
                 pass_deadline(s)
+            elif kind == _TICKED:
+                s.clock[at.TICK] += at.TICK_S
+                share_deadlines(s)
             else:
                 changed = open_groups(s)
             for j in range(changed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trimtab.plan.model import Allocation, TaskPlan
 from trimtab.profile.model import Profile
@@ -26,6 +26,11 @@ class Replica:
     draining: bool = False
     since_s: float = 0.0
     """From when its cores are not yet in the sum of what was held."""
+    ready_s: float = 0.0
+    """When it is ready, while it starts."""
+    loading: dict[str, float] = field(default_factory=dict)
+    """Variants that are being loaded → when they will be resident."""
+    slow_until_s: float = 0.0
 
 
 class Fleet:
@@ -54,7 +59,7 @@ class Fleet:
         return (*variant, *shape)
 
     def start(self, task: TaskPlan, allocation: Allocation, now_s: float, *, ready: bool) -> Replica:
-        """A new replica, which holds its cores from now on; `boot_s` says when it is ready, if it is not."""
+        """A new replica, which holds its cores from now on; `boot` it, if it is not ready."""
         resident = set(task.resident) if self._model.in_place_variants else {allocation.variant}
         if self._free_rows:
             row = heapq.heappop(self._free_rows)
@@ -67,16 +72,33 @@ class Fleet:
         self._replicas.append(replica)
         return replica
 
-    def boot_s(self, replica: Replica) -> float:
-        """From its start to being ready."""
-        return self._model.start_s + sum(self.load_s(replica.task, v) for v in sorted(replica.resident))
+    def boot(self, replica: Replica, now_s: float) -> float:
+        """Start a replica's process; returns when it is ready, with its variants loaded."""
+        replica.loading.clear()
+        loads_s = sum(self.load_s(replica.task, v) for v in sorted(replica.resident))
+        replica.ready_s = now_s + self._model.start_s + loads_s
+        return replica.ready_s
 
-    def message_s(self, replica: Replica, task: TaskPlan, allocation: Allocation) -> float:
-        """How long a running replica takes to be as a plan says: loading what is not resident, changing cores."""
-        missing = set(task.resident) - replica.resident if self._model.in_place_variants else set[str]()
-        delay_s = sum(self.load_s(task.task, variant) for variant in sorted(missing))
-        changes = (replica.cores, replica.threads) != (allocation.cores, allocation.threads)
-        return delay_s + (self._model.resize_s if changes else 0.0)
+    def message(self, replica: Replica, task: TaskPlan, allocation: Allocation, now_s: float) -> float:
+        """Tell a replica to be as a plan says: to load what is not resident, to change its cores.
+
+        Returns when it will be. Loads follow one another; what is being loaded already is not begun again, and a
+        replica that starts loads what is added before it is ready.
+        """
+        missing: set[str] = set(task.resident) - replica.resident if self._model.in_place_variants else set()
+        if not replica.ready:
+            replica.ready_s += sum(self.load_s(task.task, variant) for variant in missing)
+            replica.resident |= missing
+            return replica.ready_s
+        done_s = now_s
+        for variant in sorted(missing):
+            if variant not in replica.loading:
+                begins_s = max([now_s, *replica.loading.values()])
+                replica.loading[variant] = begins_s + self.load_s(task.task, variant)
+            done_s = max(done_s, replica.loading[variant])
+        if (replica.cores, replica.threads) != (allocation.cores, allocation.threads):
+            done_s += self._model.resize_s
+        return done_s
 
     def load_s(self, task: str, variant: str) -> float:
         """Time to load a variant."""
@@ -90,6 +112,7 @@ class Fleet:
         replica.cores, replica.threads = allocation.cores, allocation.threads
         if self._model.in_place_variants:
             replica.resident = set(task.resident)
+            replica.loading = {v: at_s for v, at_s in replica.loading.items() if v not in replica.resident}
 
     def retire(self, replica: Replica, now_s: float) -> None:
         """No new batch for a replica; its cores are given back once its last batches are done."""

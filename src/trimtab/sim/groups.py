@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimtab.dispatch.pipeline import DeadlineSplit
 from trimtab.dispatch.task import least_times, service_rows
 from trimtab.plan.model import Allocation, TaskPlan
 from trimtab.profile.model import Profile, VariantProfile
@@ -43,7 +42,6 @@ class Groups:
         self._state, self._width, self._draw = state, width, draw
         self._positions = {name: t for t, name in enumerate(pipeline.tasks)}
         self._now: dict[str, Following] = {}
-        self._split = DeadlineSplit(pipeline)
 
     def of(self, task: str) -> Following | None:
         """What a task follows; None before its first plan."""
@@ -61,10 +59,12 @@ class Groups:
                 self._state["ratio"][g] = learned
             self._open(plan, allocation, g)
         first = self._positions[plan.task] * self._width
-        for g in range(first, first + self._width):
-            if g not in groups:
-                self._close(g)
+        closed = [g for g in range(first, first + self._width) if g not in groups]
+        for g in closed:
+            self._close(g)
         self.attach(plan.task)
+        for g in closed:
+            self._hand_on(g)
 
     def attach(self, task: str) -> None:
         """Give every ready replica of a task to its group, count anew, and look at all that waits."""
@@ -79,28 +79,26 @@ class Groups:
             state["group_i"][g, at.MEMBERS] = len(rows)
             state["group_i"][g, at.SLOTS] = concurrency.sum()
             state["group_i"][g, at.FREE] = np.maximum(concurrency - busy, 0).sum()
-        every = state["replica_i"]
-        state.fit(batches=int(every[:, at.CONCURRENCY].sum() + every[:, at.BUSY].sum()) + 1)
+        self._share_traffic(now)
+        state.fit(batches=int(state["replica_i"][:, at.CONCURRENCY].sum() + state["counts"][at.IN_FLIGHT]) + 1)
         for g in now.groups:
             engine.refresh(state.arrays, g)
-        self.split_deadlines()
+        engine.share_deadlines(state.arrays)
         state["counts"][at.PUMP_ALL] = 1
 
-    def split_deadlines(self) -> None:
-        """Share deadlines over the tasks as the live dispatcher does, with the times measured since."""
-        if len(self._now) < len(self._positions):
-            return
-        state, own_s, alone_s = self._state, dict[str, float](), dict[str, float]()
-        service_s, ratio, variant = state["service_s"], state["ratio"], state["group_i"][:, at.VARIANT].tolist()
-        for name, t in self._positions.items():
-            groups = self._now[name].groups
-            own_s[name] = max(service_s.item(g, variant[g], 1) * ratio.item(g, variant[g]) for g in groups)
-            alone_s[name] = state["task_f"].item(at.T_ALONE_S, t)
-        for name, part in self._split.parts(own_s, alone_s).items():
-            for g in self._now[name].groups:
-                row = state["group_f"][g]
-                row[at.SLACK_SHARE], row[at.RESERVE_S] = part.slack_share, part.reserve_s
-                row[at.PRESSURE_S] = part.pressure_s
+    def _share_traffic(self, now: Following) -> None:
+        """Route by the plan's shares to the groups that can serve; what waits at others goes to those."""
+        state = self._state
+        shares = {g: a.share for a, g in zip(now.plan.allocations, now.groups, strict=True)}
+        able = [g for g in now.groups if state["group_i"][g, at.SLOTS] > 0] or list(now.groups)
+        total = sum(shares[g] for g in able)
+        if total == 0.0:  # the groups with a share cannot serve: better the others than none
+            shares, total = dict.fromkeys(able, 1.0), float(len(able))
+        for g in now.groups:
+            state["share"][g] = shares[g] / total if g in able else 0.0
+        for g in now.groups:
+            if g not in able:
+                self._hand_on(g)
 
     def _place(self, plan: TaskPlan, before: Following | None) -> tuple[int, ...]:
         """A group for each allocation: a single one is the first, others stay with their variant where they can."""
@@ -119,20 +117,38 @@ class Groups:
             groups.append(g)
         return tuple(groups)
 
+    def check(self, plan: TaskPlan) -> None:
+        """See that service times are known for all that a plan may use.
+
+        Raises:
+            SimulationError: they are not.
+        """
+        for allocation in plan.allocations:
+            self._profiles(plan, allocation)
+
+    def _profiles(
+        self, plan: TaskPlan, allocation: Allocation
+    ) -> tuple[dict[str, VariantProfile], list[VariantProfile | None]]:
+        """What is believed of the variants that may be used, and what is true of all, the most accurate first."""
+        shape = (allocation.cores, allocation.threads)
+        beliefs, truths = dict[str, VariantProfile](), list[VariantProfile | None]()
+        for variant in self._pipeline.tasks[plan.task].by_accuracy():
+            believed = self._profile.variants[plan.task].get(variant.name)
+            true = self._truth.variants[plan.task].get(variant.name, believed)
+            used = variant.name in {allocation.variant, *plan.may_use}
+            if not used or believed is None or true is None:
+                truths.append(None)
+                continue
+            beliefs[variant.name] = known_at(believed, true, *shape)
+            truths.append(known_at(true, believed, *shape))
+        return beliefs, truths
+
     def _open(self, plan: TaskPlan, allocation: Allocation, g: int) -> None:
         """Fill in a group's tables."""
         state, shape = self._state, (allocation.cores, allocation.threads)
         variants = self._pipeline.tasks[plan.task].by_accuracy()
         usable = {allocation.variant, *plan.may_use}
-        beliefs, truths = dict[str, VariantProfile](), list[VariantProfile | None]()
-        for variant in variants:
-            believed = self._profile.variants[plan.task].get(variant.name)
-            true = self._truth.variants[plan.task].get(variant.name, believed)
-            if variant.name not in usable or believed is None or true is None:
-                truths.append(None)
-                continue
-            beliefs[variant.name] = known_at(believed, true, *shape)
-            truths.append(known_at(true, believed, *shape))
+        beliefs, truths = self._profiles(plan, allocation)
         service_s, mean_s = service_rows(variants, beliefs, usable, allocation)
         rows, columns = service_s.shape
         for name in ("service_s", "mean_s", "least_s"):
@@ -146,15 +162,18 @@ class Groups:
         row[at.OPEN] = 1
         row[at.VARIANT] = [variant.name for variant in variants].index(allocation.variant)
         row[at.MAX_BATCH], row[at.THREADS] = allocation.batch, allocation.threads
-        state["share"][g] = allocation.share if len(plan.allocations) > 1 else 1.0
         state["credit"][g] = 0.0
 
     def _close(self, g: int) -> None:
-        """A group that no allocation takes; what waits there goes to those that are open, in its order."""
+        """A group that no allocation takes."""
         state = self._state
         state["group_i"][g, at.OPEN] = state["group_i"][g, at.MEMBERS] = 0
         state["group_i"][g, at.SLOTS] = state["group_i"][g, at.FREE] = 0
         state["share"][g] = 0.0
+
+    def _hand_on(self, g: int) -> None:
+        """What waits at a group goes to those that its task's traffic is shared over, in its order."""
+        state = self._state
         state["group_f"][g, at.WAKE_S] = math.inf
         for _ in range(int(state["group_i"][g, at.QUEUED])):
             while not engine.living(state.arrays, int(state["queue_item"][g, 0, 1]) >> 1):

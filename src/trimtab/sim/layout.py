@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # clock, counts: scalars
-NOW = 0
+NOW, TICK = range(2)  # TICK: when deadlines are shared anew
 NEXT_ARRIVAL, MORE, NEXT_SERIAL, NEXT_DUE, SEQUENCE, IN_FLIGHT, SPARE, UNIFORM, HIGHEST, PUMP_ALL, ORDINAL = range(11)
 COUNTS = 11
 # option_i, option_f
@@ -44,6 +44,7 @@ KNOTS = (0.0, 0.5, 0.9, 0.95, 0.99, 1.0)
 MEAN = len(KNOTS)
 # responses fall into buckets of equal ratio
 LEAST_RESPONSE_S, RESPONSE_STEP, BUCKETS = 1e-5, 0.005, 4400
+TICK_S = 1.0  # as often as the live plant's data plane does
 # what `advance` returns
 REACHED, NEED_ARRIVALS, NEED_UNIFORMS, NEED_REQUESTS, NEED_QUEUE = range(5)
 
@@ -56,7 +57,7 @@ Flags = NDArray[np.bool_]
 class Arrays(NamedTuple):
     """The state. Beside each array, its shape; `SHAPES` says the same to the program."""
 
-    clock: Floats  # 1
+    clock: Floats  # 2
     counts: Ints  # 11
     option_i: Ints  # 6
     option_f: Floats  # 5
@@ -108,12 +109,12 @@ class Arrays(NamedTuple):
     record_outcome: Ints  # by number of the request; empty: no records are kept
     record_s: Floats  # as above
     # room to work in
-    scratch_f: Floats  # T
+    scratch_f: Floats  # 7 T
     dirty: Ints  # G
 
 
 SHAPES = {
-    "clock": "1",
+    "clock": "2",
     "counts": f"{COUNTS}",
     "option_i": "6",
     "option_f": "5",
@@ -160,7 +161,7 @@ SHAPES = {
     "responses": f"{BUCKETS}",
     "record_outcome": "0",
     "record_s": "0",
-    "scratch_f": "T",
+    "scratch_f": "7 T",
     "dirty": "G",
 }
 """Array → its sizes, letters or numbers."""

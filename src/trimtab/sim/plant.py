@@ -18,7 +18,7 @@ from trimtab import rng
 from trimtab.control.protocols import Capabilities, Decision
 from trimtab.dispatch import kernels, rules
 from trimtab.dispatch.pipeline import upstream_flags
-from trimtab.errors import PlantError
+from trimtab.errors import PlantError, SimulationError
 from trimtab.observe.model import Observation, Outcomes
 from trimtab.observe.window import RESPONSE_QUANTILES
 from trimtab.plan.model import Plan, TaskPlan
@@ -40,6 +40,8 @@ _RULES = {
     "nexus": rules.NEXUS,
     "proteus": rules.PROTEUS,
 }
+_ROUNDING_S = 1e-9
+"""What a second is forgiven before it is complete."""
 RETRIES = 1
 """Times an item is tried again when the replica that had it was lost; as in the live data plane."""
 
@@ -95,12 +97,17 @@ class SimPlant:
         self._groups = Groups(pipeline, profile, truth or profile, self.state, width, self._serving.draw)
         self._changes: dict[str, _Change] = {}
         self._plan: Plan | None = None
-        self._arrivals, self._per_second, self._first_second = arrivals, list[int](), 0
+        self._arrivals = arrivals
+        self._per_second: dict[int, int] = {}
+        self._first_second = 0
         self._events: list[_Event] = []
         self._sequence = 0
         self._opened_s = self._reported_core_s = 0.0
         self._set_up(width)
         for fault in faults:
+            if fault.task not in pipeline.tasks:
+                wanted = ", ".join(pipeline.tasks)
+                raise SimulationError("a fault of no task", where=f"at {fault.at_s:g} s", got=fault.task, wanted=wanted)
             self._at(fault.at_s, partial(self._fail, fault))
 
     # --- what drives it ---------------------------------------------------------------------------------------------
@@ -143,16 +150,15 @@ class SimPlant:
         self._plan = plan
         for task in plan.tasks.values():
             self._turn(task, warm=warm)
-        self._fleet.count_peak()
+        self._settle()
 
     def offer(self, requests: int) -> None:
         """Let so many requests arrive now, beside those of the arrivals that were given at the start."""
         ahead = self.state["arrivals"][self.state["counts"][at.NEXT_ARRIVAL] :]
         self.state["counts"][at.NEXT_ARRIVAL] = 0
         self.state.replace("arrivals", np.concatenate((np.full(requests, self.now_s), ahead)))
-        second = math.floor(self.now_s) - self._first_second
-        self._per_second += [0] * (second + 1 - len(self._per_second))
-        self._per_second[second] += requests
+        second = math.floor(self.now_s)
+        self._per_second[second] = self._per_second.get(second, 0) + requests
 
     def advance(self, to_s: float) -> None:
         """Let time pass up to `to_s`."""
@@ -161,22 +167,19 @@ class SimPlant:
             self._run(event.at_s)
             self._fleet.settle(event.at_s)
             event.act()
-            self._fleet.count_peak()
+            self._settle()
         self._run(to_s)
 
     def take_window(self) -> Window:
         """Everything since the last window, which ends now."""
         now_s = self.now_s
         self._fleet.settle(now_s)
-        seconds = max(0, math.floor(now_s) - self._first_second)
-        counted = self._per_second[:seconds]
-        arrivals = (*counted, *[0] * (seconds - len(counted)))
-        del self._per_second[:seconds]
-        self._first_second += seconds
+        complete = max(math.floor(now_s + _ROUNDING_S), self._first_second)
+        arrivals = tuple(self._per_second.pop(second, 0) for second in range(self._first_second, complete))
+        self._first_second = complete
         before, self._reported_core_s = self._reported_core_s, self._fleet.core_seconds(now_s)
         window = empty_window(self.state, self._opened_s, now_s, arrivals, self._reported_core_s - before)
         self._opened_s = now_s
-        self._groups.split_deadlines()
         return window
 
     def observation(self, window: Window) -> Observation:
@@ -212,8 +215,16 @@ class SimPlant:
             self.state["counts"][at.MORE] = block is not None
             self.state.replace("arrivals", np.empty(0) if block is None else block)
             if block is not None and len(block):
-                first = self._first_second + len(self._per_second)
-                self._per_second += np.bincount(block.astype(np.int64) - first).tolist()
+                first = math.floor(block[0])
+                for second, requests in enumerate(np.bincount(block.astype(np.int64) - first).tolist(), start=first):
+                    self._per_second[second] = self._per_second.get(second, 0) + requests
+
+    def _settle(self) -> None:
+        """Give back what is no longer held, and take note of what is."""
+        if self._events and self._events[0].at_s <= self.now_s:
+            return  # more happens at this very moment
+        self._fleet.settle(self.now_s)
+        self._fleet.count_peak()
 
     def _at(self, at_s: float, act: Callable[[], None]) -> None:
         heapq.heappush(self._events, _Event(at_s, self._sequence, act))
@@ -223,6 +234,7 @@ class SimPlant:
         """What stays as it is: the pipeline and the rules."""
         state, serving, slo_s = self.state, self._serving, self._pipeline.slo.latency_s
         state["counts"][at.MORE] = 1
+        state["clock"][at.TICK] = at.TICK_S
         option_i, option_f = state["option_i"], state["option_f"]
         option_i[at.RULE] = _RULES[serving.rule]
         option_i[at.WAITS] = serving.rule == "proteus" or serving.max_wait_s > 0.0
@@ -261,8 +273,12 @@ class SimPlant:
             for variant in (*(a.variant for a in task.allocations), *task.resident, *task.may_use):
                 if variant not in known:
                     raise PlantError("no such variant", where=where, got=variant, wanted=", ".join(known))
+            if not math.isclose(sum(a.share for a in task.allocations), 1.0, abs_tol=1e-6):
+                got = ", ".join(f"{a.share:g}" for a in task.allocations)
+                raise PlantError("a task's shares do not sum to 1", where=where, got=got)
             if any(a.replicas < 1 or a.batch < 1 or a.cores < a.threads for a in task.allocations):
                 raise PlantError("an allocation without a replica, a batch or a slot", where=where)
+            self._groups.check(task)
         if plan.cores > self._capabilities.cores:
             raise PlantError(
                 "the plan holds too many cores", got=f"{plan.cores}", wanted=f"at most {self._capabilities.cores}"
@@ -279,13 +295,17 @@ class SimPlant:
         known = {self._fleet.template(a) for a in following.plan.allocations} if following else set()
         pairs = [(a, r) for a, group in zip(task.allocations, assigned, strict=True) for r in group]
         waits = {r.row for a, r in pairs if not r.ready and following and self._fleet.template(a) not in known}
-        delay_s = 0.0
-        if not warm:
-            delay_s = max((self._fleet.message_s(r, task, a) for a, r in pairs if r.ready), default=0.0)
-        change = _Change(task, assigned, waits, now_s + delay_s)
+        not_before_s = now_s
+        for allocation, replica in [] if warm else pairs:
+            done_s = self._fleet.message(replica, task, allocation, now_s)
+            if replica.ready:
+                not_before_s = max(not_before_s, done_s)
+            else:
+                self._at(done_s, partial(self._is_ready, replica))
+        change = _Change(task, assigned, waits, not_before_s)
         self._changes[task.task] = change
-        if delay_s > 0.0:
-            self._at(change.not_before_s, lambda: self._try_switch(change))
+        if not_before_s > now_s:
+            self._at(not_before_s, partial(self._try_switch, change))
         self._try_switch(change)
 
     def _assign(self, task: TaskPlan, *, warm: bool) -> tuple[tuple[tuple[Replica, ...], ...], list[Replica]]:
@@ -314,10 +334,10 @@ class SimPlant:
         return tuple(assigned), free
 
     def _boot(self, replica: Replica) -> None:
-        self._at(self.now_s + self._fleet.boot_s(replica), lambda: self._is_ready(replica))
+        self._at(self._fleet.boot(replica, self.now_s), partial(self._is_ready, replica))
 
     def _is_ready(self, replica: Replica) -> None:
-        if replica not in self._fleet or replica.draining:
+        if replica not in self._fleet or replica.ready or replica.draining or self.now_s < replica.ready_s:
             return
         replica.ready = True
         change = self._changes.get(replica.task)
@@ -353,7 +373,8 @@ class SimPlant:
         replica = min(serving, key=lambda r: r.row)
         if fault.kind == "slow":
             self.state["replica_f"][replica.row, at.FACTOR] = fault.factor
-            self._at(self.now_s + fault.for_s, lambda: self._recover(replica))
+            replica.slow_until_s = self.now_s + fault.for_s
+            self._at(replica.slow_until_s, partial(self._recover, replica))
             return
         self._lose_batches(replica)
         self._fleet.crash(replica)
@@ -361,7 +382,7 @@ class SimPlant:
         self._boot(replica)
 
     def _recover(self, replica: Replica) -> None:
-        if replica in self._fleet:
+        if replica in self._fleet and self.now_s >= replica.slow_until_s:
             self.state["replica_f"][replica.row, at.FACTOR] = 1.0
 
     def _lose_batches(self, replica: Replica) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from trimtab.control.controller import Controller
 from trimtab.control.journal import JournalEntry, JournalWriter, header_of
 from trimtab.control.settings import ControllerSettings, forecaster_for, limits_of, settings_for
-from trimtab.errors import SimulationError
+from trimtab.errors import SimulationError, TraceError
 from trimtab.forecast import Forecaster
 from trimtab.plan.model import Plan
 from trimtab.plan.policies import POLICIES, ObservingPolicy, Policy
@@ -84,7 +85,8 @@ def simulate(
         policy: proposes plans; a fresh one, where it is an `ObservingPolicy`.
         plant: how long changes take.
         cores: cores that plans may hold; None: the budget's, else those of the machine that was profiled.
-        forecaster: a fresh one, or the name of one, `oracle` included; None: the policy's own, or else the default.
+        forecaster: a fresh one, which is told the load's history, or the name of one, `oracle` included; None: the
+            policy's own, or else the default.
         settings: the control loop; None: the policy's rhythm, or else Trimtab's own.
         serving: how requests are queued, batched and drawn.
         truth: how long service really takes; None: as `profile` says.
@@ -102,7 +104,12 @@ def simulate(
         SimulationError: something asked for has no meaning.
         JournalError: the journal exists already, or cannot be written.
     """
+    for name, value in (("interval_s", interval_s), ("window_s", window_s)):
+        if not 0.0 < value < math.inf:
+            raise SimulationError("a time has no meaning", where=name, got=value, wanted="more than 0 seconds")
     rates = load.trace.rates(scale=load.scale, compress=load.compress)
+    if not rates.any():
+        raise TraceError("the load has no request", where=load.trace.name, got="0 in every second")
     serving = serving or Serving()
     known = getattr(getattr(policy, "rhythm", None), "forecaster", None) == OracleForecaster.name
     if known:
@@ -110,7 +117,11 @@ def simulate(
         notes = (*notes, "a bound, not a policy: it knows the load to come, and changes take no time")
     history = tuple(None if count is None else round(count * load.scale) for count in load.history)
     if forecaster is None or isinstance(forecaster, str):
-        forecaster = _forecaster(policy, forecaster, history, rates)
+        forecaster = (
+            OracleForecaster(rates) if forecaster == OracleForecaster.name else forecaster_for(policy, forecaster)
+        )
+    if not isinstance(forecaster, OracleForecaster):
+        forecaster.observe(history)
     held = _cores(pipeline, profile, cores)
     blocks = send_blocks(rates, load.arrivals, load.seed, _block_s(rates))
     simulated = SimPlant(
@@ -134,8 +145,10 @@ def simulate(
             run.journal = stack.enter_context(JournalWriter(journal, header))
         run.start(start)
         waits = interval_s if run.listens else window_s
+        turn = 0
         while simulated.now_s < seconds:
-            run.turn(min(simulated.now_s + waits, seconds), last_s=seconds)
+            turn += 1
+            run.turn(min(turn * waits, seconds), last_s=seconds)
             if on_progress is not None:
                 on_progress(simulated.now_s / seconds)
         summary = run.finish(seconds)
@@ -274,15 +287,6 @@ def _unknown(pipeline: Pipeline, truth: Profile, plant: PlantModel) -> list[str]
 def _door(policy: Policy) -> str:
     """The word by which `make_policy` finds a policy."""
     return policy.name if policy.name in POLICIES else f"{type(policy).__module__}:{type(policy).__qualname__}"
-
-
-def _forecaster(policy: Policy, name: str | None, history: tuple[int | None, ...], rates: Rates) -> Forecaster:
-    """A fresh forecaster that knows what was before the trace."""
-    if name == OracleForecaster.name:
-        return OracleForecaster(rates)
-    forecaster = forecaster_for(policy, name)
-    forecaster.observe(history)
-    return forecaster
 
 
 def _cores(pipeline: Pipeline, profile: Profile, cores: int | None) -> int:

@@ -111,9 +111,12 @@ class State:
 
     def _limits(self) -> None:
         """Room and random numbers that a single event may take at most."""
-        most_fan = int(np.ceil(self["fan"]).max(initial=1.0))
         tasks, batch = self.sizes.T, self.sizes.B
-        self["option_i"][at.PUSHES_AT_ONCE] = 2 + batch * max(1, most_fan) ** tasks * tasks
+        most = np.ones(tasks, dtype=np.int64)  # items of a request that a task can have at most
+        for t in range(tasks):
+            brings = most * np.ceil(self["fan"][t].max(axis=1)).astype(np.int64)
+            most[t] = max(1, brings.max())
+        self["option_i"][at.PUSHES_AT_ONCE] = 2 + batch * int(most.sum())
         self["option_i"][at.DRAWS_AT_ONCE] = 2 + self.sizes.K + batch * tasks * tasks
         while 4 * self["option_i"][at.DRAWS_AT_ONCE] > self.sizes.U:
             self.sizes.U *= 2

@@ -102,7 +102,7 @@ def _placed(rates: Rates, arrivals: Arrivals, seed: int, block_s: int) -> Iterat
             whole = np.floor(part)
             counts = (whole + (draws.random(len(part)) < part - whole)).astype(np.int64)
         seconds = np.repeat(np.arange(start, stop, dtype=np.float64), counts)
-        yield np.sort(seconds + places.random(len(seconds)))
+        yield np.sort(_within(seconds + places.random(len(seconds)), seconds + 1.0))
 
 
 def _even(rates: Rates, total: Moments, block_s: int) -> Iterator[Moments]:
@@ -136,7 +136,8 @@ def _gamma(total: Moments, seed: int, block_s: int) -> Iterator[Moments]:
 
 def _mmpp(rates: Rates, seed: int, block_s: int) -> Iterator[Moments]:
     """Whole seconds and changes of state cut time into pieces of one rate; each gets a Poisson number of arrivals."""
-    stays, draws = rng.generator(seed, "arrivals", "states"), rng.generator(seed, "arrivals", "places")
+    stays = rng.generator(seed, "arrivals", "states")
+    draws, places = rng.generator(seed, "arrivals", "counts"), rng.generator(seed, "arrivals", "places")
     high = bool(stays.random() < MMPP_HIGH_S / (MMPP_HIGH_S + MMPP_LOW_S))
     change_s = float(stays.exponential(MMPP_HIGH_S if high else MMPP_LOW_S))
     for start, stop in _blocks(len(rates), block_s):
@@ -152,4 +153,10 @@ def _mmpp(rates: Rates, seed: int, block_s: int) -> Iterator[Moments]:
         low, width = np.array(edges[:-1]), np.diff(edges)
         rate = np.asarray(rates)[np.minimum(low.astype(np.int64), len(rates) - 1)] * np.array(factors[:-1])
         counts = draws.poisson(rate * width)
-        yield np.sort(np.repeat(low, counts) + draws.random(int(counts.sum())) * np.repeat(width, counts))
+        moments = np.repeat(low, counts) + places.random(int(counts.sum())) * np.repeat(width, counts)
+        yield np.sort(_within(moments, np.repeat(edges[1:], counts)))
+
+
+def _within(moments: Moments, before: Moments) -> Moments:
+    """No moment is rounded up to the end of its second."""
+    return np.minimum(moments, np.nextafter(before, 0.0))

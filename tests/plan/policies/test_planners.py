@@ -165,7 +165,7 @@ def _no_worse(held: float, value: float, than: object) -> bool:
     )
 
 
-ONE_TASK = ("infadapter", "infadapter-as-coded", "ms+")
+ONE_TASK = ("infadapter", "infadapter-as-coded", "ms+", "model-switching")
 
 
 @pytest.mark.parametrize("name", POLICIES)
