@@ -15,9 +15,9 @@ from tests.experiments.published_data import DATA, needs_data
 
 from trimtab.plan.model import Limits, PlanRequest
 from trimtab.plan.policies import make_policy
-from trimtab.plan.policies.infadapter import InfAdapterPolicy, MsPlusPolicy
-from trimtab.plan.policies.infadapter_settings import InfAdapterSettings
-from trimtab.plan.policies.infadapter_table import capacity_table
+from trimtab.plan.policies.infadapter.policy import InfAdapterPolicy, MsPlusPolicy
+from trimtab.plan.policies.infadapter.settings import InfAdapterSettings
+from trimtab.plan.policies.infadapter.table import capacity_table
 from trimtab.plan.policies.registry import check_settings
 
 pytestmark = needs_data

@@ -23,7 +23,7 @@ from experiments.ipa.published import (
 )
 from tests.experiments.published_data import DATA, needs_data
 
-from trimtab.plan.policies.ipa_settings import IpaSettings
+from trimtab.plan.policies.ipa.settings import IpaSettings
 from trimtab.plan.policies.registry import check_settings
 
 pytestmark = needs_data

@@ -13,7 +13,7 @@ def test_every_name_makes_the_policy_of_that_name() -> None:
 
 
 def test_a_dotted_name_opens_the_same_door() -> None:
-    assert make_policy("trimtab.plan.policies.ipa:IpaPolicy").name == "ipa"
+    assert make_policy("trimtab.plan.policies.ipa.policy:IpaPolicy").name == "ipa"
 
 
 def test_a_misspelt_name_is_answered_with_the_one_meant() -> None:

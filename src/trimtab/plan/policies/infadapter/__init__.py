@@ -1,0 +1,1 @@
+"""InfAdapter (EuroMLSys 2023) and its baseline MS+: sets of variants for one service."""

@@ -1,0 +1,1 @@
+"""Planners of the literature for pipelines, and for accuracy scaling on a fixed cluster."""
