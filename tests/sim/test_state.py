@@ -38,7 +38,7 @@ def test_arrays_are_as_their_table_says() -> None:
     assert tuple(at.SHAPES) == at.Arrays._fields
     for name, array in state.arrays._asdict().items():
         assert array is state[name]
-        assert array.dtype == at.dtype_of(name)
+        assert array.dtype == at.dtypes()[name]
         assert array.ndim == len(at.SHAPES[name].split())
         assert array.flags.c_contiguous
     assert len(state["option_i"]) == at.EXPONENTIAL + 1

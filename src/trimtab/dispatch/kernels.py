@@ -146,7 +146,7 @@ def route(share: Floats, credit: Floats) -> int:
 
     Args:
         share: shape (G,), summing to 1; a group of share 0 gets nothing.
-        credit: shape (G,), what each group is owed, between -1 and 1.
+        credit: shape (G,), what each group is owed, about between -1 and 1.
     """
     best = -1
     for g in range(share.shape[0]):

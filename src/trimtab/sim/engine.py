@@ -329,6 +329,11 @@ def refresh(s: Arrays, group: int) -> None:
     )
     task = s.group_i[group, at.TASK]
     width = s.group_i.shape[0] // s.task_i.shape[1]
+    if s.share[task * width] == 1.0 and group == task * width:  # the only one that serves
+        s.task_i[at.T_SLOTS, task] = s.group_i[group, at.SLOTS]
+        s.task_f[at.T_ALONE_S, task] = s.group_f[group, at.ALONE_S]
+        s.task_f[at.T_PER_ITEM_S, task] = s.group_f[group, at.PER_ITEM_S]
+        return
     slots = 0
     drains = 0.0
     alone_s = np.inf

@@ -7,6 +7,7 @@ a queue is `serial · 2 + retries`.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
@@ -167,10 +168,11 @@ SHAPES = {
 """Array → its sizes, letters or numbers."""
 
 
-def dtype_of(name: str) -> type[np.generic]:
-    """Type of an array's entries."""
+@cache
+def dtypes() -> dict[str, type[np.generic]]:
+    """Array → type of its entries."""
     kinds: dict[object, type[np.generic]] = {Floats: np.float64, Ints: np.int64, Flags: np.bool_}
-    return kinds[get_type_hints(Arrays)[name]]
+    return {name: kinds[hint] for name, hint in get_type_hints(Arrays).items()}
 
 
 def signature() -> object:
@@ -178,7 +180,7 @@ def signature() -> object:
     import numba
 
     arrays = [
-        numba.types.Array(numba.from_dtype(np.dtype(dtype_of(name))), max(len(SHAPES[name].split()), 1), "C")
+        numba.types.Array(numba.from_dtype(np.dtype(dtypes()[name])), max(len(SHAPES[name].split()), 1), "C")
         for name in Arrays._fields
     ]
     types: Any = numba.types  # it ships no types of its own

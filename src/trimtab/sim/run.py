@@ -93,7 +93,7 @@ def simulate(
         faults: what goes wrong.
         start: the plan in force at the start.
         interval_s: time between observations.
-        window_s: length of the windows of the series, a multiple of `interval_s`.
+        window_s: length of the windows of the series: whole seconds, a multiple of `interval_s`.
         journal: a new file for every turn of the controller, which replays.
         on_progress: told the share that is done, now and then.
         notes: what else a reader of the result must know.

@@ -43,7 +43,7 @@ class State:
         self.sizes = sizes
         self._draw = uniforms
         self._held: dict[str, NDArray[Any]] = {
-            name: np.zeros(sizes.shape(shape), dtype=at.dtype_of(name)) for name, shape in at.SHAPES.items()
+            name: np.zeros(sizes.shape(shape), dtype=at.dtypes()[name]) for name, shape in at.SHAPES.items()
         }
         self._held["uniforms"] = uniforms(sizes.U)
         self._held["record_outcome"] = np.full(records, -1, dtype=np.int64)
