@@ -87,7 +87,7 @@ def test_the_front_ours_and_bounds_are_marked(page: str, comparison: Comparison)
 
 def test_failures_are_told_and_texts_escaped(page: str) -> None:
     assert "<dt>rim</dt><dd>busy, seed 0, 1: no plan can exist: got 3, wanted &lt;5&gt;</dd>" in page
-    assert "came to no end" in page
+    assert "What failed" in page
 
 
 def test_notes_are_told_once_with_whom_they_are_about() -> None:
@@ -103,7 +103,7 @@ def test_notes_are_told_once_with_whom_they_are_about() -> None:
     assert page.count("starts planned") == 1
     assert "window: seconds 3 to 9" in page
     assert "abc" not in re.sub(r'src="[^"]+"', "", page)
-    assert "came to no end" not in page
+    assert "What failed" not in page
 
 
 def test_a_name_is_escaped_and_safe_as_a_file(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from trimtab.report.comparison_text import comparison_csv, print_comparison, run
 from trimtab.sim.result import read_result
 
 FAILED = 1
-"""Exit code where runs came to no end."""
+"""Exit code where runs failed."""
 ENDED_EARLY = 130
 """Exit code after Ctrl-C, as shells know it."""
 _POLICY = re.compile(r"(?:(?P<name>[^=@]+)=)?(?P<policy>[^=@]+)(?:@(?P<plant>[^=@]+))?")

@@ -42,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A job that came to no end, and why."""
+    """A job that failed, and why."""
 
     job: Job
     message: str

@@ -86,7 +86,7 @@ class TraceFigures:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Runs that came to no end."""
+    """Runs that failed."""
 
     trace: str
     name: str

@@ -84,7 +84,7 @@ def meets_slo(policy: PolicyFigures) -> bool:
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """For each trace its table and what it shows, and what came to no end."""
+    """For each trace its table and what it shows, and what failed."""
     for trace in comparison.traces:
         console.print(Text(title_of(trace), style="bold"), soft_wrap=True)
         console.print(_fitting(trace, console))
