@@ -2,7 +2,7 @@
 
     python benchmarks/sim/run.py [--quick]
 
-The comparison needs SimPy: `pip install --target out/simpy simpy`, then `PYTHONPATH=out/simpy python …`.
+The comparison needs SimPy, which `make setup` installs; without it, that section says so.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 Times are of the processor, in one thread, and hold everything: making the model, running it, and all response times.
 
-Needs SimPy (MIT): `pip install simpy`, or, beside this environment, `pip install --target out/simpy simpy` and
-`PYTHONPATH=out/simpy`.
+Needs SimPy (MIT), which `make setup` installs.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def run(*, quick: bool) -> None:
     try:
         simpy: Any = importlib.import_module("simpy")
     except ImportError:
-        print("left out: SimPy is not installed; `pip install --target out/simpy simpy`, then PYTHONPATH=out/simpy")
+        print("left out: SimPy is not installed; `make setup` or `pip install simpy` brings it")
         return
     arrived_s = send_times(np.full((600 if quick else 4800), RATE_RPS), "poisson", SEED)
     times_s, ours_s = [], np.empty(0)
