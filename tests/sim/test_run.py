@@ -24,7 +24,7 @@ from trimtab.profile.model import Profile
 from trimtab.sim import PLANTS, Fault, PlantModel, Serving, SimResult, simulate
 from trimtab.sim import run as run_module
 from trimtab.sim.oracle import OracleForecaster
-from trimtab.sim.run import Load
+from trimtab.sim.run import Load, recorded_load
 from trimtab.testing import make_chain
 from trimtab.workload.arrivals import ARRIVALS, Arrivals, send_times
 from trimtab.workload.trace import Trace
@@ -421,3 +421,30 @@ def test_the_loop_is_the_one_that_the_policy_asks_for() -> None:
     assert settings_for(make_policy("infadapter")).replan_s == 30.0
     result = simulated("infadapter", Load(Trace((20,) * 70)), pipeline=ONE[0], profile=ONE[1])
     assert result.summary.decisions == 70
+
+
+# --- recorded moments -----------------------------------------------------------------------------------------------
+
+
+def test_recorded_moments_are_played_as_they_are() -> None:
+    stages = {"a": {"only": (0.9, 0.02)}}
+    pipeline, profile = make_chain(stages, slo_s=1.0, cores=1, batches=(1,))
+    load = recorded_load([0.25, 0.25, 1.5, 3.75])
+    told = simulate(
+        pipeline, profile, load, make_policy("most-accurate"), RESIDENT, serving=Serving(draw="mean"), window_s=1.0
+    )
+    assert told.series.offered == [2, 1, 0, 1]
+    assert told.summary.in_time == 4
+    # Two at once on one core: the second waits for the first.
+    assert told.summary.mean_s == pytest.approx((0.02 + 0.04 + 0.02 + 0.02) / 4)
+
+
+@pytest.mark.parametrize("moments", [[], [1.0, 0.5], [-1.0], [float("nan")]])
+def test_moments_that_are_none_are_told(moments: list[float]) -> None:
+    with pytest.raises(TraceError, match="moments"):
+        recorded_load(moments)
+
+
+def test_recorded_moments_are_not_scaled() -> None:
+    with pytest.raises(SimulationError, match="as they are"):
+        simulated(load=replace(recorded_load([0.5, 1.5]), scale=2.0))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from trimtab.sim.model import PLANTS, Fault, PlantModel, Serving, plant_model
 from trimtab.sim.result import SimResult, SimRun, SimSeries, SimSummary
-from trimtab.sim.run import simulate
+from trimtab.sim.run import Load, recorded_load, simulate
 
 __all__ = [
     "PLANTS",
     "Fault",
+    "Load",
     "PlantModel",
     "Serving",
     "SimResult",
@@ -16,5 +17,6 @@ __all__ = [
     "SimSeries",
     "SimSummary",
     "plant_model",
+    "recorded_load",
     "simulate",
 ]

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from trimtab.control.controller import Controller
 from trimtab.control.journal import JournalEntry, JournalWriter, header_of
 from trimtab.control.settings import ControllerSettings, forecaster_for, limits_of, settings_for
@@ -50,6 +52,21 @@ class Load:
     """Multiplies the rates of the trace and of its history."""
     compress: float = 1.0
     """Plays so many seconds of the trace in one, at the same rates, as `trimtab load` does."""
+    moments: tuple[float, ...] | None = None
+    """When each request arrived, as recorded, in the place of moments made from the trace; see `recorded_load`."""
+
+
+def recorded_load(moments: Sequence[float], *, name: str = "recorded", seed: int = 0) -> Load:
+    """The load of requests whose times of arrival were recorded, seconds from the start of the run.
+
+    Raises:
+        TraceError: there is none, or a moment is negative, no number, or before the one it follows.
+    """
+    times = np.asarray(moments, dtype=np.float64)
+    if not len(times) or not np.isfinite(times).all() or times[0] < 0 or (np.diff(times) < 0).any():
+        raise TraceError("not moments of arrival", where=name, wanted="at least one, from 0 on, ascending")
+    counts = np.bincount(times.astype(np.int64)).tolist()
+    return Load(Trace(tuple(counts), name), "recorded", seed, moments=tuple(times.tolist()))
 
 
 def simulate(
@@ -107,6 +124,8 @@ def simulate(
     for name, value in (("interval_s", interval_s), ("window_s", window_s)):
         if not 0.0 < value < math.inf:
             raise SimulationError("a time has no meaning", where=name, got=value, wanted="more than 0 seconds")
+    if load.moments is not None and (load.scale, load.compress) != (1.0, 1.0):
+        raise SimulationError("recorded moments are played as they are", got="a scale or a compression", wanted="none")
     rates = load.trace.rates(scale=load.scale, compress=load.compress)
     if not rates.any():
         raise TraceError("the load has no request", where=load.trace.name, got="0 in every second")
@@ -124,6 +143,8 @@ def simulate(
         forecaster.observe(history)
     held = _cores(pipeline, profile, cores)
     blocks = send_blocks(rates, load.arrivals, load.seed, _block_s(rates))
+    if load.moments is not None:
+        blocks = iter([np.array(load.moments)])
     simulated = SimPlant(
         pipeline, profile, plant, held, blocks, load.seed, serving=serving, truth=truth, faults=faults,
         memory_bytes=pipeline.budget.memory_bytes,
