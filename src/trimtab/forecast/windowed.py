@@ -5,6 +5,7 @@ They forecast the highest *second* within the horizon and know no uncertainty: a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
@@ -18,7 +19,7 @@ _WINDOWS = 100
 """Windows that a weighted mean looks at; those before weigh less than 1e-8 of the newest."""
 
 
-class _Windowed:
+class _Windowed(ABC):
     """Keeps counts; says how the maximum follows from them."""
 
     name = "windowed"
@@ -41,11 +42,13 @@ class _Windowed:
         quantiles = dict.fromkeys((0.5, 0.9, 0.95, 0.99), highest)
         return RateForecast(horizon_s, level, quantiles, burstiness=1.0, basis=self._basis(seconds))
 
+    @abstractmethod
     def _highest(self, seconds: int) -> float | None:
-        raise NotImplementedError
+        """The forecast for a horizon of so many seconds; None while nothing is known."""
 
+    @abstractmethod
     def _basis(self, seconds: int) -> str:
-        raise NotImplementedError
+        """What it rests on, in words."""
 
     def _maximum(self, back: int, seconds: int) -> int | None:
         """The highest known count of the `seconds` that end `back` seconds ago; None where none is known."""
