@@ -13,7 +13,7 @@ import pytest
 from trimtab.control.journal import read_journal
 from trimtab.control.replay import replay
 from trimtab.control.settings import ControllerSettings, settings_for
-from trimtab.errors import JournalError, PlanRequestError, SimulationError, TraceError
+from trimtab.errors import JournalError, PlanRequestError, PlantError, SimulationError, TraceError
 from trimtab.forecast import make_forecaster
 from trimtab.forecast.model import RateForecast
 from trimtab.observe.model import Observation
@@ -24,6 +24,7 @@ from trimtab.profile.model import Profile
 from trimtab.sim import PLANTS, Fault, PlantModel, Serving, SimResult, simulate
 from trimtab.sim import run as run_module
 from trimtab.sim.oracle import OracleForecaster
+from trimtab.sim.plant import SimPlant
 from trimtab.sim.run import Load, recorded_load
 from trimtab.testing import make_chain
 from trimtab.workload.arrivals import ARRIVALS, Arrivals, send_times
@@ -448,3 +449,28 @@ def test_moments_that_are_none_are_told(moments: list[float]) -> None:
 def test_recorded_moments_are_not_scaled() -> None:
     with pytest.raises(SimulationError, match="as they are"):
         simulated(load=replace(recorded_load([0.5, 1.5]), scale=2.0))
+
+
+def test_a_plan_that_the_plant_refuses_leaves_the_one_before_and_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken = SimPlant.apply_now
+    refusals = iter([False, True, True])  # the first plan is taken, the second only at the third attempt
+
+    def stubborn(plant: SimPlant, plan: Plan, *, warm: bool = False) -> None:
+        if next(refusals, False):
+            raise PlantError("not now")
+        taken(plant, plan, warm=warm)
+
+    free = simulated(plant=PLANTS["free"])
+    monkeypatch.setattr(SimPlant, "apply_now", stubborn)
+    refused = simulated(plant=PLANTS["free"])
+    assert any("2 decisions failed or were refused" in note and "not now" in note for note in refused.run.notes)
+    assert 1 <= refused.summary.changes <= free.summary.changes
+    assert refused.series.rate_planned[-1] == free.series.rate_planned[-1]
+    check_sums(refused)
+
+
+def test_moments_that_span_too_long_a_time_are_told() -> None:
+    with pytest.raises(TraceError, match="too long"):
+        recorded_load([0.5, 1e12])

@@ -14,7 +14,7 @@ import numpy as np
 from trimtab.control.controller import Controller
 from trimtab.control.journal import JournalEntry, JournalWriter, header_of
 from trimtab.control.settings import ControllerSettings, forecaster_for, limits_of, settings_for
-from trimtab.errors import SimulationError, TraceError
+from trimtab.errors import SimulationError, TraceError, TrimtabError
 from trimtab.forecast import Forecaster
 from trimtab.plan.model import Plan
 from trimtab.plan.policies import POLICIES, ObservingPolicy, Policy
@@ -29,7 +29,7 @@ from trimtab.sim.result import SimResult, SimRun, SimSummary
 from trimtab.sim.window import Window
 from trimtab.spec.model import Pipeline
 from trimtab.workload.arrivals import Arrivals, send_blocks
-from trimtab.workload.trace import Rates, Trace
+from trimtab.workload.trace import SECONDS_LIMIT, Rates, Trace
 
 START_S = 60
 """The first plan is made for the mean rate of so many seconds."""
@@ -60,11 +60,14 @@ def recorded_load(moments: Sequence[float], *, name: str = "recorded", seed: int
     """The load of requests whose times of arrival were recorded, seconds from the start of the run.
 
     Raises:
-        TraceError: there is none, or a moment is negative, no number, or before the one it follows.
+        TraceError: there is none, or a moment is negative, no number, before the one it follows, or too late.
     """
     times = np.asarray(moments, dtype=np.float64)
     if not len(times) or not np.isfinite(times).all() or times[0] < 0 or (np.diff(times) < 0).any():
         raise TraceError("not moments of arrival", where=name, wanted="at least one, from 0 on, ascending")
+    if times[-1] >= SECONDS_LIMIT:
+        got, wanted = f"a request after {times[-1]:,.0f} s", f"less than {SECONDS_LIMIT:,} seconds from the start"
+        raise TraceError("the moments span too long a time", where=name, got=got, wanted=wanted)
     counts = np.bincount(times.astype(np.int64)).tolist()
     return Load(Trace(tuple(counts), name), "recorded", seed, moments=tuple(times.tolist()))
 
@@ -238,9 +241,14 @@ class _Run:
         finally:
             self.decide_s += time.perf_counter() - began_s
         self._tell(JournalEntry(observation, decision))
-        if decision.changed:
-            self.changes += 1
+        if decision.plan.id == self._plan().id:
+            return
+        try:
             self.plant.apply_now(decision.plan)
+        except TrimtabError as error:  # as live: the plan before stays in force, and the next turn asks again
+            self.errors.append(f"{type(error).__name__}: {error}")
+            return
+        self.changes += 1
 
     def finish(self, seconds: float) -> SimSummary:
         """Let what is under way end, and sum up."""
@@ -261,7 +269,8 @@ class _Run:
         """What went otherwise than it should."""
         notes = []
         if self.errors:
-            notes.append(f"{len(self.errors)} decisions failed and the last plan stood; the first: {self.errors[0]}")
+            told = f"{len(self.errors)} decisions failed or were refused, and the last plan stood"
+            notes.append(f"{told}; the first: {self.errors[0]}")
         if self.left:
             notes.append(f"{self.left} requests had not ended {TAIL_TURNS} s after the load and count as dropped")
         return tuple(notes)
