@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from trimtab.errors import ForecastError
-from trimtab.forecast.model import Forecaster
+from trimtab.forecast.file import read_fitted
+from trimtab.forecast.model import ClockedForecaster, Forecaster
 
 DEFAULT_FORECASTER = "quantile"
 
@@ -23,19 +25,30 @@ FORECASTERS: Mapping[str, str] = MappingProxyType(
 """Name → where its class is."""
 
 
-def make_forecaster(name: str) -> Forecaster:
-    """The forecaster called `name`, or the one at a dotted `module:Class` that takes no arguments.
+def make_forecaster(name: str, clock_s: float | None = None) -> Forecaster:
+    """The forecaster called `name`, of a file `….json`, or at a dotted `module:Class` that takes no arguments.
+
+    Args:
+        name: which one.
+        clock_s: when the next observed second begins, for those that learn the clock (see `ClockedForecaster`).
 
     Raises:
         ForecastError: there is none, or what is there is no forecaster.
     """
+    made = read_fitted(Path(name)).forecaster(name) if name.endswith(".json") else _by_name(name)
+    if clock_s is not None and isinstance(made, ClockedForecaster):
+        made.set_clock(clock_s)
+    return made
+
+
+def _by_name(name: str) -> Forecaster:
     module_name, separator, class_name = FORECASTERS.get(name, name).partition(":")
     if not separator:
         close = difflib.get_close_matches(name, FORECASTERS, n=1)
         raise ForecastError(
             "no such forecaster",
             got=name,
-            wanted=f"one of {', '.join(FORECASTERS)}, or module:Class of your own",
+            wanted=f"one of {', '.join(FORECASTERS)}, a fitted one's file (….json), or module:Class of your own",
             next_step=f"did you mean '{close[0]}'?" if close else None,
         )
     try:
