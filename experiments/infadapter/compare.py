@@ -5,6 +5,9 @@
 prints one table for each window, beside what a coarse fluid model of the published system gives (`FLUID`: violations,
 accuracy loss, cores planned and held), and what the paper's abstract claims against Kubernetes VPA; writes all figures
 as CSV, the pictures, and a page that shows it all.
+
+`--fitted FILE.json` adds InfAdapter with a forecaster that was fitted to the trace's first fourteen days (`trimtab
+forecast train --trace … --zeros missing --until 14d -o FILE.json`), at its middle and at its 95 % quantile.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from experiments.command import Options, console, parser, run
-from experiments.infadapter.contenders import BETAS, Case, Contender, bound, ours, planners, variations, vpa
+from experiments.infadapter.contenders import BETAS, Case, Contender, bound, fitted, ours, planners, variations, vpa
 from experiments.infadapter.contenders import run as simulated
 from experiments.infadapter.measurements import TASK, pipeline
 from experiments.infadapter.windows import WINDOWS
@@ -50,10 +53,11 @@ MAIN = 0.05
 """The weight of the published program."""
 
 
-def contenders(*, quick: bool) -> list[Contender]:
-    """Everyone, in the order of the tables."""
+def contenders(*, quick: bool, file: Path | None = None) -> list[Contender]:
+    """Everyone, in the order of the tables; with the file of a fitted forecaster also that."""
     betas = (MAIN,) if quick else BETAS
     made = [*vpa(), *(c for beta in betas for c in planners(beta)), *variations(MAIN)]
+    made += fitted(MAIN, file) if file is not None else []
     for beta in betas:
         made += ours(beta)[: 3 if beta == MAIN else 2]
     made.append(bound(MAIN))
@@ -107,9 +111,9 @@ def _less(own: list[float | None], other: list[float | None]) -> float:
     return 100.0 * (1.0 - mean(own) / before) if before else float("nan")
 
 
-def experiment(asked: Options, _: Namespace) -> list[Path]:
+def experiment(asked: Options, parsed: Namespace) -> list[Path]:
     """All runs, tables and pictures."""
-    everyone = contenders(quick=asked.quick)
+    everyone = contenders(quick=asked.quick, file=parsed.fitted)
     cases = [
         Case(asked.data, window, contender, seed)
         for window in WINDOWS
@@ -142,4 +146,6 @@ def experiment(asked: Options, _: Namespace) -> list[Path]:
 
 
 if __name__ == "__main__":
-    run(parser(__doc__ or "", "infadapter"), experiment)
+    made = parser(__doc__ or "", "infadapter")
+    made.add_argument("--fitted", type=Path, metavar="FILE.json", help="a fitted forecaster, to run beside the others")
+    run(made, experiment)

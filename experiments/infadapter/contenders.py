@@ -40,7 +40,8 @@ VARIANTS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 QUEUE_S = 1.0
 LSTM = "last"
 """Stands for the published LSTM, whose weights are not available: the highest second of the last minute. On the LSTM's
-own test data the two are about as exact, and both miss the onset of every burst."""
+own test data the two are about as exact, and both miss the onset of every burst. `lstm-infadapter`, the same network
+trained anew, runs beside it."""
 LOAD_S = 0.3
 """Loading one variant where replicas stay: ONNX Runtime took 0.13 s for a ResNet18 and 0.28 s for a ResNet50."""
 OURS = "trimtab"
@@ -62,6 +63,8 @@ class Contender:
     """Which of the two profiles it plans with."""
     forecaster: str | None = None
     """None: the policy's own."""
+    quantile: float | None = None
+    """The forecast's quantile that is planned for, without a margin; None: the policy's own, with its margin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +102,21 @@ def planners(beta: float) -> list[Contender]:
 
 
 def variations(beta: float) -> list[Contender]:
-    """InfAdapter with the forecast that its program falls back to, with our dispatcher, with our profile."""
+    """InfAdapter with other forecasts, with our dispatcher, with our profile."""
     base = planners(beta)[1]
     return [
         _but(base, "fallback forecast", forecaster="ewm"),
+        _but(base, "LSTM trained anew", forecaster="lstm-infadapter"),
         _but(base, "our dispatcher", rule="trimtab"),
         _but(base, "our profile", believes="service"),
         _but(base, "both", rule="trimtab", believes="service"),
     ]
+
+
+def fitted(beta: float, file: Path) -> list[Contender]:
+    """InfAdapter with a forecaster that `trimtab forecast train` fitted: as it plans, and for the 95 % quantile."""
+    several = replace(planners(beta)[1], forecaster=str(file))
+    return [_but(several, "fitted"), replace(_but(several, "fitted, 95 %"), quantile=0.95)]
 
 
 def ours(beta: float) -> list[Contender]:
@@ -136,6 +146,9 @@ def run(case: Case) -> SimResult:
     what = load(case.data, WINDOWS[case.window], case.seed, truth.arrivals)
     first = [count or 0 for count in what.trace.counts[:60]]
     policy, rate_rps = make_policy(contender.policy), sum(first) / len(first)
+    settings = settings_for(policy, rate_rps)
+    if contender.quantile is not None:
+        settings = replace(settings, rate_quantile=contender.quantile, headroom=0.0)
     result = simulate(
         given(contender, profile),
         profile,
@@ -144,7 +157,7 @@ def run(case: Case) -> SimResult:
         PLANTS[contender.plant],
         cores=BUDGET,
         forecaster=contender.forecaster,
-        settings=settings_for(policy, rate_rps),
+        settings=settings,
         serving=Serving(contender.rule, drop_after_s=QUEUE_S if contender.rule == "fifo" else None, draw=truth.draw),
         truth=service if truth.slower == 1.0 else service_profile(case.data, truth.slower),
         start=start_plan(contender, rate_rps) if truth.start == "published" else None,

@@ -34,6 +34,9 @@ def history(data: Path, window: Window) -> tuple[int, ...]:
 
 
 def load(data: Path, window: Window, seed: int, arrivals: Arrivals = "recorded") -> Load:
-    """The window as load: every second has the trace's own number of requests, placed at random within it."""
+    """The window as load: every second has the trace's own number of requests, placed at random within it.
+
+    Forecasters that learn the clock are told the seconds of the trace, which begins at a midnight.
+    """
     trace = Trace(counts(data, window.start, window.stop), window.name)
-    return Load(trace, arrivals, seed, history(data, window))
+    return Load(trace, arrivals, seed, history(data, window), clock_s=float(window.start))

@@ -21,7 +21,7 @@ from experiments.ipa.decisions import Planned, decide
 from experiments.results import mean
 
 from trimtab.control.settings import ControllerSettings, limits_of, settings_for
-from trimtab.forecast import make_forecaster
+from trimtab.forecast import Forecaster, make_forecaster
 from trimtab.plan.policies import Policy, make_policy
 from trimtab.profile.model import Profile
 from trimtab.sim import PLANTS, PlantModel, Serving, SimResult, simulate
@@ -54,7 +54,8 @@ SYSTEM_OF = {
 }
 """Contender → the published run whose settings it has, or beside which it stands."""
 CONTENDERS = tuple(SYSTEM_OF)
-FORECASTERS = ("last", "max-window", "quantile", "oracle")
+FORECASTERS = ("last", "max-window", "quantile", "lstm-ipa", "oracle")
+"""`lstm-ipa` is the published network, trained anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,9 @@ class Case:
     contender: str
     seed: int = 0
     forecaster: str | None = None
-    """None: IPA's without its LSTM, `last`; for trimtab its own."""
+    """By name or file. None: IPA's without its LSTM, `last`; for trimtab its own."""
+    quantile: float | None = None
+    """The forecast's quantile that is planned for, without a margin; None: the published middle, with its margin."""
     draw: Draw = "profile"
     slower: float = 1.0
     """Factor on the real service times, of which no planner knows."""
@@ -102,6 +105,8 @@ def scenario(case: Case) -> Scenario:
     made = _ours(case) if case.contender == OURS else _published(case)
     seconds = workloads.pattern(case.data, case.workload)[:60]
     settings = replace(made.settings, start_rate_rps=sum(seconds) / len(seconds))
+    if case.quantile is not None:
+        settings = replace(settings, rate_quantile=case.quantile, headroom=0.0)
     return replace(made, settings=settings)
 
 
@@ -130,10 +135,11 @@ def plan(case: Case) -> list[Planned]:
     limits = limits_of(s.pipeline, s.plant.capabilities(CORES))
     counts, past = workloads.pattern(case.data, case.workload), workloads.history(case.data, case.workload)
     every_s = int(published.INTERVAL_S)
-    forecaster = (
-        OracleForecaster(np.array(counts, float)) if s.forecaster == "oracle" else make_forecaster(s.forecaster)
-    )
-    if s.forecaster != "oracle":
+    if s.forecaster == "oracle":
+        forecaster: Forecaster = OracleForecaster(np.array(counts, float))
+    else:
+        begins_s = workloads.clock(case.workload)
+        forecaster = make_forecaster(s.forecaster, None if begins_s is None else begins_s - len(past))
         forecaster.observe(past)
     return decide(s.pipeline, s.profile, s.policy, forecaster, s.settings, limits, counts, every_s)
 

@@ -35,4 +35,10 @@ def history(data: Path, workload: str) -> tuple[int, ...]:
 
 def load(data: Path, workload: str, seed: int, arrivals: Arrivals = "recorded") -> Load:
     """The pattern as load: every second has its own number of requests, placed at random within it."""
-    return Load(Trace(pattern(data, workload), workload), arrivals, seed, history(data, workload))
+    trace, clock_s = Trace(pattern(data, workload), workload), clock(workload)
+    return Load(trace, arrivals, seed, history(data, workload), clock_s=clock_s)
+
+
+def clock(workload: str) -> float | None:
+    """When a pattern begins, in seconds of the trace, which begins at a midnight; None: not known."""
+    return STARTS.get(workload)

@@ -18,6 +18,8 @@ from trimtab.cli import sim_request
 from trimtab.cli.compare import compare, parse_policy, parse_trace
 from trimtab.cli.compare_runs import available_cores
 from trimtab.errors import PlanRequestError, SimulationError
+from trimtab.forecast import file as forecast_file
+from trimtab.forecast.file import Fitted, write_fitted
 from trimtab.sim.result import read_result
 
 
@@ -109,6 +111,7 @@ def test_a_rerun_keeps_what_was_asked_before(files: tuple[Path, Path, Path], fak
         ("--rule", "fifo"),
         ("--cores", "5"),
         ("--forecaster", "ewm"),
+        ("--clock-start", "60"),
     ],
 )
 def test_another_question_is_asked_anew(files: tuple[Path, Path, Path], change: tuple[str, str]) -> None:
@@ -128,6 +131,30 @@ def test_other_content_of_the_same_files_is_another_question(files: tuple[Path, 
     assert "0 kept" in invoke(compare, *question).stderr
     files[0].write_text(files[0].read_text() + "# a word\n")
     assert "1 kept" in invoke(compare, *question).stderr
+
+
+def test_a_fitted_forecaster_is_known_by_what_it_holds_and_not_by_where_it_lies(
+    files: tuple[Path, Path, Path], fake: FakeSimulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast_file, "KINDS", {"clocked": "tests.control.clocked:from_parameters"})
+    fitted, other = files[0].parent / "week.json", files[0].parent / "copy.json"
+    write_fitted(Fitted("clocked", {}, {"factor": 2.0}), fitted)
+    question = asked(files, "--policy", "ms+", "--seeds", 1, "--no-report", "--forecaster")
+    invoke(compare, *question, fitted)
+    assert fake.calls[0][3]["forecaster"] == str(fitted)
+    other.write_bytes(fitted.read_bytes())
+    assert "1 kept" in invoke(compare, *question, other).stderr
+    write_fitted(Fitted("clocked", {}, {"factor": 3.0}), fitted)
+    assert "0 kept" in invoke(compare, *question, fitted).stderr
+
+
+@pytest.mark.usefixtures("fake")
+def test_every_window_has_the_clock_of_its_own_first_second(
+    files: tuple[Path, Path, Path], fake: FakeSimulation
+) -> None:
+    traces = ("--trace", f"a={files[1]}@4-9", "--trace", f"b={files[1]}@2-", "--clock-start", 3600)
+    invoke(compare, *asked(files, *traces, "--policy", "ms+", "--seeds", 1, "--no-report"))
+    assert [call[0].clock_s for call in fake.calls] == [3600.0, 3604.0, 3602.0]
 
 
 @pytest.mark.usefixtures("fake")

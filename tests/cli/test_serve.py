@@ -15,11 +15,13 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 from tests import models
+from tests.control.clocked import CLOCKED
 
 from trimtab.control.journal import read_journal
 from trimtab.control.replay import replay
@@ -189,9 +191,12 @@ def test_bad_requests_get_the_protocols_errors_and_harm_nobody(spec: Path) -> No
         assert stop(served, signal.SIGTERM) == (0, "")
 
 
-def test_a_live_journal_replays_to_the_same_decisions(spec: Path, tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    with serving(spec, "--journal", str(path)) as served:
+def test_a_live_journal_replays_to_the_same_decisions(
+    spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])  # where the forecaster is found
+    path, began = tmp_path / "journal.jsonl", datetime.now(UTC).timestamp()
+    with serving(spec, "--journal", str(path), "--forecaster", CLOCKED) as served:
         end_s = time.monotonic() + WITHIN_S
         while path.read_bytes().count(b"\n") < 5:
             served.ask()
@@ -201,6 +206,10 @@ def test_a_live_journal_replays_to_the_same_decisions(spec: Path, tmp_path: Path
     seen = [entry.observation for entry in journal.entries if entry.observation is not None]
     assert sum(o.outcomes.ended for o in seen) > 0
     assert replay(journal) == ()
+    # Its clock is that of the first second that it was told: it began before anything did, and a second is counted.
+    assert journal.header.forecaster == CLOCKED
+    assert journal.header.clock_s is not None
+    assert began - 1.0 < journal.header.clock_s < datetime.now(UTC).timestamp() - sum(len(o.arrivals) for o in seen)
 
 
 def refused(spec: Path, *more: str) -> str:
@@ -244,6 +253,8 @@ def test_a_budget_too_small_for_any_plan_is_said(spec: Path) -> None:
 
 def test_an_unknown_policy_and_a_used_journal_are_said(spec: Path, tmp_path: Path) -> None:
     assert "trimtab" in refused(spec, "--policy", "trimtap")
+    assert "did you mean 'ewm'" in refused(spec, "--forecaster", "emw")
+    assert "no such file" in refused(spec, "--forecaster", "week.json")
     (tmp_path / "old.jsonl").write_text("")
     assert "exists already" in refused(spec, "--journal", str(tmp_path / "old.jsonl"))
 

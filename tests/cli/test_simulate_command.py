@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.cli.simulating import COUNTS, FakeSimulation, invoke, write_files
+from tests.control.clocked import CLOCKED
 
 from trimtab.cli import sim_request
 from trimtab.cli.simulate import simulate
@@ -114,6 +115,32 @@ def test_seconds_that_were_not_recorded(
     assert load.history == history
 
 
+@pytest.mark.parametrize(
+    ("arguments", "clock_s"),
+    [
+        ((), 0.0),
+        (("--from", 4), 4.0),
+        (("--from", 4, "--history", 2, "--clock-start", 3600), 3604.0),
+        (("--clock-start", "2021-08-01"), 1_627_776_000.0),
+        (("--clock-start", "2021-08-01T00:00:30+02:00"), 1_627_768_830.0),
+        (("--from", 2, "--missing", "hold"), 2.0),
+        (("--from", 2, "--missing", "cut"), 2.0),
+    ],
+)
+def test_the_clock_is_that_of_the_first_second_played(
+    files: tuple[Path, Path], fake: FakeSimulation, arguments: tuple[object, ...], clock_s: float
+) -> None:
+    told(files[0], "--trace", files[1], *arguments)
+    assert fake.calls[0][0].clock_s == clock_s
+
+
+def test_where_seconds_are_cut_out_the_clock_is_lost(files: tuple[Path, Path], fake: FakeSimulation) -> None:
+    files[1].write_text("1\n-\n3\n4\n-\n7\n")
+    told(files[0], "--trace", files[1], "--missing", "cut", "--from", 2)
+    told(files[0], "--trace", files[1], "--missing", "cut", "--from", 2, "--to", 4)  # none is missing there
+    assert [call[0].clock_s for call in fake.calls] == [None, 2.0]
+
+
 @pytest.mark.usefixtures("fake")
 def test_the_figures_are_printed(files: tuple[Path, Path]) -> None:
     text = told(files[0], "--trace", files[1], "--from", 4, "--scale", 2, width=80)
@@ -162,6 +189,9 @@ def test_the_series_is_written_a_window_a_row(files: tuple[Path, Path], tmp_path
         (("--to", 13), TraceError, "do not lie inside"),
         (("--from", 5, "--history", 6), SimulationError, "--history, day.txt: there are fewer seconds"),
         (("--scale", 0), SimulationError, "--scale: the number has no meaning"),
+        (("--forecaster", "week.json"), ForecastError, "week.json: there is no such file"),
+        (("--clock-start", "noon"), SimulationError, "--clock-start: not a time: got noon"),
+        (("--clock-start", "inf"), SimulationError, "--clock-start: not a time: got inf"),
         (("--interval", "nan"), SimulationError, "--interval: the number has no meaning"),
         (("--max-wait", "20ms"), SimulationError, "--max-wait: the option belongs to another rule"),
         (("--rule", "fifo", "--drop-after", "soon"), SimulationError, "--drop-after: not a duration: got soon"),
@@ -225,6 +255,19 @@ def test_a_journal_changes_nothing_and_replays(files: tuple[Path, Path], tmp_pat
     assert replay(written) == ()
     with pytest.raises(JournalError, match="exists already"):
         invoke(simulate, *asked, "--journal", journal)
+
+
+def test_a_forecaster_that_learns_the_clock_is_told_it_and_the_result_says_so(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal.jsonl"
+    asked = (files[0], "--trace", files[1], "--forecaster", CLOCKED, "--from", 4, "--clock-start", "2021-08-01T10:00")
+    result = as_result(*asked, "--journal", journal)
+    assert result.run.forecaster == "clocked"
+    assert result.settings["clock"] == "the load begins at 1627812004 s, 10:00:04 of a day"
+    read = read_journal(journal)
+    assert (read.header.clock_s, read.header.history) == (1_627_812_000.0, tuple(COUNTS[:4]))
+    assert replay(read) == ()
 
 
 def test_service_that_takes_longer_than_was_measured_costs_attainment(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.control.clocked import FAULT_S, Clocked
 
 from trimtab.control.controller import Controller
 from trimtab.control.protocols import Decision
@@ -204,6 +205,17 @@ def test_limits_are_the_tighter_of_budget_and_plant(budget: Budget, cores: float
     limits = limits_of(replace(PIPELINE, budget=budget), CAPABLE)
     assert (limits.cores, limits.memory_bytes) == (cores, memory)
     assert limits_of(replace(PIPELINE, budget=budget), replace(CAPABLE, memory_bytes=5)).memory_bytes == 5
+
+
+def test_what_a_forecaster_says_against_itself_is_in_the_decision() -> None:
+    controller = Controller(PIPELINE, PROFILE, make_policy("trimtab"), Clocked(), Limits(cores=1.0))
+    controller.start(0.0)
+    assert controller.forecast is None
+    sound, doubtful = feed(controller, *[5] * FAULT_S)[-2:]
+    assert "beware" not in reason(sound, "forecast")
+    assert reason(doubtful, "forecast").endswith("; beware: it has not held lately")
+    assert controller.forecast is not None
+    assert controller.forecast.warning == "it has not held lately"
 
 
 def test_every_decision_names_its_stages(make_controller: Callable[[], Controller]) -> None:

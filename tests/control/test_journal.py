@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.control.clocked import CLOCKED, Clocked
 
 from trimtab.control.controller import Controller
 from trimtab.control.journal import JournalEntry, JournalWriter, header_of, read_journal
 from trimtab.control.replay import replay
 from trimtab.control.settings import ControllerSettings, forecaster_for, settings_for
 from trimtab.errors import JournalError
+from trimtab.forecast import file as forecast_file
+from trimtab.forecast.file import Fitted, write_fitted
 from trimtab.observe.model import Observation, Outcomes, TaskObservation
 from trimtab.plan.model import Limits
 from trimtab.plan.policies import make_policy
@@ -90,6 +93,66 @@ def test_what_was_known_before_and_a_given_plan_are_in_the_journal(
     assert replay(replace(read, header=unstarted))[0].entry == 1
     later = replay(replace(read, header=ignorant))[0]
     assert (later.entry, later.what) == (2, "steps")  # the forecast of the first observation is another one
+
+
+def test_a_journal_knows_its_clock(make_controller: MakeController, tmp_path: Path) -> None:
+    policy, clock_s = make_policy("ipa"), 7 * 86_400.0 + 50.0
+    controller = make_controller(policy, settings_for(policy, 5.0), forecaster=forecaster_for(policy, CLOCKED, clock_s))
+    controller.forecaster.observe((8,) * 4)
+    entries = [JournalEntry(None, controller.start(0.0))]
+    entries += [JournalEntry(o, controller.step(o)) for o in (observation(float(s), 8) for s in range(1, 31))]
+    header = header_of(controller, "ipa", forecaster=CLOCKED, clock_s=clock_s, history=(8,) * 4)
+    with JournalWriter(tmp_path / "j.jsonl", header) as journal:
+        for entry in entries:
+            journal.append(entry)
+    read = read_journal(tmp_path / "j.jsonl")
+    assert (read.header.clock_s, read.header.forecaster, read.header.forecaster_sha256) == (clock_s, CLOCKED, None)
+    assert replay(read) == ()
+    # Six seconds after its first the minute is an odd one; with the clock four seconds on, it is so earlier.
+    told = [entry.decision.steps[1].value for entry in read.entries[1:] if entry.decision is not None]
+    assert told == ["8/s"] * 5 + ["24/s"] * 25
+    later = replay(replace(read, header=replace(read.header, clock_s=clock_s + 4.0)))
+    assert {(d.entry, d.what) for d in later} >= {(d, "steps") for d in range(3, 7)}
+    assert min(d.entry for d in later) == 3
+
+
+def test_a_fitted_forecaster_replays_with_its_file_and_no_other(
+    make_controller: MakeController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast_file, "KINDS", {"clocked": "tests.control.clocked:from_parameters"})
+    path = tmp_path / "week.json"
+    write_fitted(Fitted("clocked", {}, {"factor": 5.0}), path)
+    policy = make_policy("trimtab")
+    controller = make_controller(policy, forecaster=forecaster_for(policy, str(path), 60.0))
+    entries = [JournalEntry(None, controller.start(0.0))]
+    entries += [JournalEntry(o, controller.step(o)) for o in (observation(float(s), 8) for s in range(1, 9))]
+    with JournalWriter(
+        tmp_path / "j.jsonl", header_of(controller, "trimtab", forecaster=str(path), clock_s=60.0)
+    ) as journal:
+        for entry in entries:
+            journal.append(entry)
+    read = read_journal(tmp_path / "j.jsonl")
+    assert read.header.forecaster == str(path)
+    assert replay(read) == ()
+    write_fitted(Fitted("clocked", {}, {"factor": 6.0}), path)
+    with pytest.raises(JournalError, match="not the one that the journal was made with"):
+        replay(read)
+    path.unlink()
+    with pytest.raises(JournalError, match="cannot be made here"):
+        replay(read)
+    given = Clocked(5.0)
+    given.set_clock(60.0)
+    assert replay(read, forecaster=given) == ()
+
+
+def test_journals_from_before_there_was_a_clock_are_read(make_controller: MakeController, tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    record(make_controller(), path, "trimtab", seconds=3)
+    content = path.read_bytes()
+    assert b',"clock_s":null,"forecaster_sha256":null' in content
+    path.write_bytes(content.replace(b',"clock_s":null,"forecaster_sha256":null', b""))
+    assert read_journal(path).header.clock_s is None
+    assert replay(read_journal(path)) == ()
 
 
 def test_a_policy_that_brings_a_memory_along_does_not_replay(make_controller: MakeController, tmp_path: Path) -> None:

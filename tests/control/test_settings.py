@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from tests.control.clocked import CLOCKED, Clocked
 
-from trimtab.control.settings import ControllerSettings, forecaster_for, limits_of, settings_for
+from trimtab.control.settings import (
+    ControllerSettings,
+    fitted_digest,
+    forecaster_for,
+    forecaster_name,
+    limits_of,
+    settings_for,
+)
 from trimtab.errors import ForecastError
 from trimtab.forecast import DEFAULT_FORECASTER
 from trimtab.plan.model import Limits
@@ -79,6 +89,31 @@ def test_the_forecaster_is_the_one_named_or_the_policys_or_the_default() -> None
     assert forecaster_for(Stated(None)).name == DEFAULT_FORECASTER
     assert forecaster_for(Stated(None), "trimtab.forecast.windowed:EwmForecaster").name == "ewm"
     assert forecaster_for(states) is not forecaster_for(states)
+
+
+def test_the_clock_is_told_to_a_forecaster_that_learns_it() -> None:
+    made = forecaster_for(Stated(None), CLOCKED, 86_400.0)
+    assert isinstance(made, Clocked)
+    assert made.clocks == [86_400.0]
+    unclocked = forecaster_for(Stated(Rhythm(1.0, 1.0, forecaster=CLOCKED)))
+    assert isinstance(unclocked, Clocked)
+    assert unclocked.clocks == []
+    assert forecaster_for(Stated(None), "last", 86_400.0).name == "last"
+
+
+def test_the_name_is_what_the_forecaster_is_made_by() -> None:
+    states = Stated(Rhythm(1.0, 1.0, forecaster="last"))
+    assert [forecaster_name(states), forecaster_name(states, "week.json")] == ["last", "week.json"]
+    assert forecaster_name(Stated(None)) == DEFAULT_FORECASTER
+
+
+def test_the_digest_of_a_file_is_its_contents(tmp_path: Path) -> None:
+    path = tmp_path / "week.json"
+    with pytest.raises(ForecastError, match=r"week\.json: the file cannot be read"):
+        fitted_digest(str(path))
+    path.write_text("{}")
+    assert fitted_digest(str(path)) == hashlib.sha256(b"{}").hexdigest()
+    assert fitted_digest("last") is None
 
 
 @pytest.mark.parametrize("policy", [Stated(Rhythm(1.0, 1.0, forecaster="lasts")), Stated(None)])

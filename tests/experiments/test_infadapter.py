@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from experiments.data import number, rows
@@ -68,6 +69,7 @@ def test_windows_are_the_published_ones(name: str, requests: int) -> None:
     assert list(what.trace.counts) == [int(r["requests"]) for r in rows(DATA, f"infadapter/trace_window_{name}")]
     assert sum(count or 0 for count in what.trace.counts) == requests
     assert (len(what.history), what.history) == (600, history(DATA, WINDOWS[name]))
+    assert what.forecaster_clock_s == WINDOWS[name].start - 600
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,10 @@ def test_contenders_decide_as_the_reference_says(rate: float, beta: float, chose
 
 
 def test_every_contender_has_settings_that_its_policy_knows_and_a_name_of_its_own() -> None:
-    everyone = compared(quick=False)
+    everyone = compared(quick=False, file=Path("mine.json"))
+    assert [(c.forecaster, c.quantile) for c in everyone if "fitted" in c.label] == [
+        ("mine.json", None), ("mine.json", 0.95)
+    ]  # fmt: skip
     assert len({c.label for c in everyone}) == len(everyone)
     assert {label for _, label in FLUID} <= {c.label for c in everyone}
     for contender in everyone:

@@ -181,6 +181,15 @@ def test_forecasters_are_told_what_came_before(monkeypatch: pytest.MonkeyPatch) 
     assert by_name["oracle"][1].rate_rps == max(whole[10:30])
 
 
+def test_a_quantile_is_planned_for_without_the_published_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = workloads.pattern(DATA, "bursty")
+    monkeypatch.setattr(workloads, "pattern", lambda _data, _workload: whole[:41])
+    usual, high = (
+        plan(Case(DATA, "audio-qa", "bursty", "ipa-as-coded", forecaster="last", quantile=q)) for q in (None, 0.95)
+    )
+    assert usual[1].rate_rps == pytest.approx(1.2 * high[1].rate_rps), "`last` has one value for all quantiles"
+
+
 def test_ours_is_asked_for_ipas_accuracy() -> None:
     made = contenders.scenario(Case(DATA, "sum-qa", "bursty", OURS))
     floor = made.pipeline.objective.accuracy_floor

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from trimtab.errors import ForecastError
+from trimtab.errors import ForecastError, MissingExtraError
 from trimtab.forecast import DEFAULT_FORECASTER, FORECASTERS, QuantileForecaster, make_forecaster
 from trimtab.testing import check_forecaster
 
 
 @pytest.mark.parametrize("name", FORECASTERS)
 def test_every_name_makes_a_sound_forecaster_of_that_name(name: str) -> None:
-    assert make_forecaster(name).name == name
+    try:
+        made = make_forecaster(name)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    assert made.name == name
     check_forecaster(lambda: make_forecaster(name))
 
 
@@ -28,7 +32,7 @@ def test_a_dotted_name_opens_the_same_door() -> None:
     ("name", "meant"), [("quantil", "quantile"), ("max_window", "max-window"), ("lst", "last"), ("ewma", "ewm")]
 )
 def test_a_misspelt_name_is_answered_with_the_one_meant(name: str, meant: str) -> None:
-    with pytest.raises(ForecastError, match=rf"no such forecaster: got {name}.*one of quantile, last") as caught:
+    with pytest.raises(ForecastError, match=rf"no such forecaster: got {name}.*one of quantile, clock") as caught:
         make_forecaster(name)
     assert caught.value.next_step == f"did you mean '{meant}'?"
 

@@ -44,6 +44,38 @@ def test_they_know_one_value_and_no_spread(make: Callable[[], Forecaster]) -> No
 
 
 @pytest.mark.parametrize("make", KINDS)
+def test_the_peak_is_the_highest_rate_and_no_quantile_differs(make: Callable[[], Forecaster]) -> None:
+    forecast = told(make, [3, 9, 6, 4, 8], 2.0)
+    assert forecast is not None
+    assert forecast.peak is not None
+    assert forecast.mean is not None
+    assert forecast.peak.quantiles == forecast.quantiles_rps
+    assert forecast.peak.expected == forecast.at(0.5)
+    assert {forecast.mean.at(q) for q in (0.01, 0.5, 0.99)} == {forecast.mean.expected}
+
+
+@pytest.mark.parametrize(
+    ("make", "counts", "horizon_s", "mean_rps"),
+    [
+        (LastForecaster, [3, 9, 6], 2.0, 7.5),
+        (LastForecaster, [9, None, 4, None], 3.0, 4.0),
+        (LastForecaster, [9, 5], 60.0, 7.0),
+        (MaxWindowForecaster, [900, 500, *[3] * 119], 2.0, (500 + 3 * 119) / 120),
+        (MaxWindowForecaster, [8, 4, *[None] * 30], 2.0, 6.0),
+        (EwmForecaster, [1, 5, 3, 9], 2.0, (11 * 6 + 9 * 3) / 20),
+        (EwmForecaster, [4, 2, None, 10], 2.0, (11 * 10 + 9 * 3) / 20),
+    ],
+)
+def test_the_mean_is_that_of_the_seconds_looked_at(
+    make: Callable[[], Forecaster], counts: Counts, horizon_s: float, mean_rps: float
+) -> None:
+    forecast = told(make, counts, horizon_s)
+    assert forecast is not None
+    assert forecast.mean is not None
+    assert forecast.mean.expected == pytest.approx(mean_rps, rel=1e-12)
+
+
+@pytest.mark.parametrize("make", KINDS)
 def test_silence_is_zero_and_gaps_are_not(make: Callable[[], Forecaster]) -> None:
     assert highest(make, [0, 0, 0]) == 0.0
     assert told(make, []) is None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from trimtab.forecast import Distribution, RateForecast
 from trimtab.observe.model import Observation, Outcomes
 from trimtab.observe.window import TaskLevel
 from trimtab.plan.model import Allocation, Plan, TaskPlan
@@ -47,6 +48,8 @@ def _used() -> Metrics:
     metrics.plan_in_force(_plan("read-l", replicas=2))
     metrics.observed(Observation(0.0, 2.0, (10, None, 20), Outcomes(), {}, {0.99: 0.07}))
     metrics.decided(0.001, feasible=False, forecast_rps=30.0, latency_s=0.09)
+    peak = Distribution({0.5: 31.0, 0.99: 52.0}, 33.0)
+    metrics.forecast(RateForecast(2.0, 20.0, {0.5: 21.0, 0.99: 29.0}, 1.0, "a test", peak, warning="doubts"))
     metrics.controller_failed()
     return metrics
 
@@ -95,6 +98,9 @@ READ_L = {"task": "read", "variant": "read-l"}
         ("observed_requests_per_second", {}, 15),
         ("observed_latency_seconds", {"quantile": "0.99"}, 0.07),
         ("forecast_requests_per_second", {}, 30),
+        ("forecast_peak_requests_per_second", {"quantile": "0.5"}, 31),
+        ("forecast_peak_requests_per_second", {"quantile": "0.99"}, 52),
+        ("forecast_calibrated", {}, 0),
         ("predicted_latency_seconds", {}, 0.09),
         ("decision_seconds_count", {}, 1),
         ("infeasible_decisions_total", {}, 1),
@@ -115,6 +121,16 @@ def test_what_was_never_seen_is_not_zero() -> None:
         "trimtab_predicted_latency_seconds",
         "trimtab_plan_info",
     }
+
+
+def test_a_forecast_without_a_peak_of_its_own_is_told_by_its_rate_and_one_without_doubts_as_calibrated() -> None:
+    metrics = Metrics(PIPELINE)
+    metrics.forecast(RateForecast(2.0, 20.0, {0.5: 21.0, 0.99: 29.0}, 1.0, "a test"))
+    told = [
+        metrics.registry.get_sample_value(f"trimtab_forecast_{name}", {"pipeline": "digits", **labels})
+        for name, labels in (("peak_requests_per_second", {"quantile": "0.99"}), ("calibrated", {}))
+    ]
+    assert told == [29.0, 1.0]
 
 
 def test_the_same_plan_again_is_no_change() -> None:

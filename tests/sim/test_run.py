@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.control.clocked import CLOCKED, Clocked
 
 from trimtab.control.journal import read_journal
 from trimtab.control.replay import replay
 from trimtab.control.settings import ControllerSettings, settings_for
 from trimtab.errors import JournalError, PlanRequestError, PlantError, SimulationError, TraceError
+from trimtab.forecast import file as forecast_file
 from trimtab.forecast import make_forecaster
+from trimtab.forecast.file import Fitted, write_fitted
 from trimtab.forecast.model import RateForecast
 from trimtab.observe.model import Observation
 from trimtab.plan.model import Allocation, Plan, PlanRequest, PlanResult, TaskPlan
@@ -194,6 +197,69 @@ def test_a_forecaster_that_is_given_knows_the_history_too() -> None:
     load = Load(Trace((4, 4, 4)), "recorded", history=(5, None, 7))
     simulate(PIPELINE, PROFILE, load, make_policy("trimtab"), RESIDENT, forecaster=forecaster)
     assert forecaster.told == [5, None, 7, 4, 4]
+
+
+# --- the clock ------------------------------------------------------------------------------------------------------
+
+
+def test_a_forecaster_that_learns_the_clock_is_told_when_its_history_begins(tmp_path: Path) -> None:
+    load = Load(SURGE, "recorded", history=(5, None, 7), clock_s=3600.0)
+    given = Clocked()
+    result = simulated(load=load, forecaster=given)
+    assert given.clocks == [3597.0]
+    assert given.told == [5, None, 7, *SURGE.counts[:23]]
+    assert result.settings == {"clock": "the load begins at 3600 s, 01:00:00 of a day"}
+    simulated(load=load, forecaster=CLOCKED, journal=tmp_path / "journal", start=a_plan("small", 2))
+    journal = read_journal(tmp_path / "journal")
+    assert (journal.header.forecaster, journal.header.clock_s) == (CLOCKED, 3597.0)
+    assert replay(journal) == ()
+    elsewhen = replay(replace(journal, header=replace(journal.header, clock_s=3657.0)))
+    assert {difference.what for difference in elsewhen} >= {"steps"}
+
+
+def test_the_clock_changes_what_is_planned() -> None:
+    even, odd = (simulated(load=Load(SURGE, "recorded", clock_s=at_s), forecaster=CLOCKED) for at_s in (0.0, 60.0))
+    assert max(odd.series.rate_planned) > 2.0 * max(even.series.rate_planned)
+
+
+@pytest.mark.parametrize(
+    ("load", "words"),
+    [
+        (Load(SURGE), "not known"),
+        (Load(SURGE, compress=2.0, clock_s=60.0), "not known, for the load is compressed"),
+        (recorded_load([0.5, 1.5]), "not known"),
+    ],
+)
+def test_a_load_may_have_no_clock(load: Load, words: str) -> None:
+    given = Clocked()
+    assert simulated(load=load, forecaster=given).settings == {"clock": words}
+    assert given.clocks == []
+
+
+def test_others_are_told_nothing_of_the_clock() -> None:
+    timed, plain = (simulated(load=Load(SURGE, clock_s=clock_s)) for clock_s in (60.0, None))
+    assert without_clock(timed) == without_clock(plain)
+    assert plain.settings == {}
+    with pytest.raises(SimulationError, match="clock_s"):
+        simulated(load=Load(SURGE, clock_s=float("nan")))
+
+
+def test_a_fitted_forecaster_is_told_by_its_file_and_its_journal_replays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast_file, "KINDS", {"clocked": "tests.control.clocked:from_parameters"})
+    path = tmp_path / "week.json"
+    write_fitted(Fitted("clocked", {}, {"factor": 2.0}), path)
+    load = Load(SURGE, "recorded", clock_s=60.0)
+    result = simulated(load=load, forecaster=str(path), journal=tmp_path / "journal")
+    assert result.run.forecaster == "clocked (week.json)"
+    header = read_journal(tmp_path / "journal").header
+    assert (header.forecaster, header.clock_s) == (str(path), 60.0)
+    assert replay(read_journal(tmp_path / "journal")) == ()
+    # The policy may name the file as well.
+    policy = Watching(Rhythm(every_s=1.0, horizon_s=1.0, forecaster=str(path)))
+    simulate(PIPELINE, PROFILE, load, policy, RESIDENT)
+    assert policy.asked[1].rate_rps == pytest.approx(2.0 * 20)
 
 
 # --- start, settings, truth, faults ---------------------------------------------------------------------------------

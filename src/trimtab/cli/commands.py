@@ -21,6 +21,7 @@ COMMANDS = {
     "simulate": ("trimtab.cli.simulate:simulate", "Try a policy on a trace before it serves, in a simulated plant."),
     "compare": ("trimtab.cli.compare:compare", "Compare policies on traces: tables, pictures and a page."),
     "trace": ("trimtab.cli.trace:app", "Make traces of requests per second, and tell what one is like."),
+    "forecast": ("trimtab.cli.forecast:app", "Judge forecasters on a recorded load, and fit one to it."),
     "load": ("trimtab.cli.load:load", "Replay a trace against a server, and tell what clients saw."),
     "report": ("trimtab.cli.report:report", "Compare runs in a table, a picture and a page."),
     "schema": ("trimtab.cli.schema:schema", "Print the JSON schema of a file, for editors."),

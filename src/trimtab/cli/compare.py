@@ -79,6 +79,7 @@ def compare(
     start: options.From = 0,
     stop: options.To = None,
     history: options.History = None,
+    clock_start: options.ClockStart = "0",
     scale: options.Scale = 1.0,
     missing: options.Missing = None,
     column: options.ColumnName = None,
@@ -121,6 +122,7 @@ def compare(
             stop=stop if each.start is None else each.stop,
             history=history,
             missing=missing,
+            clock_start_s=options.clock_from(clock_start),
         )
         for each in _apart("--trace", map(parse_trace, trace))
     ]

@@ -19,6 +19,12 @@ def serve(
     policy: Annotated[
         str, typer.Option(help="How plans are proposed: a built-in policy, or module:Class.")
     ] = DEFAULT_POLICY,
+    forecaster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A forecaster, the file of a fitted one, or module:Class; by default the policy's own."
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine's.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
     cores: Annotated[
@@ -35,6 +41,7 @@ def serve(
 ) -> None:
     """Serve a pipeline on this machine, over the Open Inference Protocol, until Ctrl-C."""
     from trimtab.control.protocols import Decision
+    from trimtab.control.settings import forecaster_for
     from trimtab.plan.policies import make_policy
     from trimtab.plan.policies.registry import check_settings
     from trimtab.profile.file import load_profile_for
@@ -44,13 +51,14 @@ def serve(
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    make_policy(policy)  # a misspelt policy is said before any file is read
+    forecaster_for(make_policy(policy), forecaster)  # a misspelt name is said before anything else is read
     pipeline = load_pipeline(spec)
     check_settings(pipeline)
     options = ServeOptions(
         host=host,
         port=port,
         policy=policy,
+        forecaster=forecaster,
         cores=cores,
         start_rate_rps=start_rate,
         journal=journal,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,7 +24,7 @@ Plant = Annotated[str, typer.Option(metavar="NAME", help="\n\n".join(["How long 
 ArrivalKind = Annotated[
     Arrivals, typer.Option(metavar="WAY", help=f"How the requests of a second are placed: {', '.join(ARRIVALS)}.")
 ]
-_FORECASTERS = (*FORECASTERS, f"{FORESIGHT}: knows the future", "module:Class: of your own")
+_FORECASTERS = (*FORECASTERS, f"{FORESIGHT}: knows the future", "….json: a fitted one", "module:Class: of your own")
 ForecasterName = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="\n\n".join(["For all policies in place of their own; one of:", *_FORECASTERS])),
@@ -39,6 +41,14 @@ History = Annotated[
     int | None,
     typer.Option(
         min=0, metavar="S", help=f"Seconds before --from that forecasters know; by default up to {HISTORY_S:,}."
+    ),
+]
+ClockStart = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME",
+        help="When second 0 of the trace began, for forecasters that learn the clock: a date and time (UTC unless it "
+        "says otherwise), or seconds; by default a midnight.",
     ),
 ]
 Scale = Annotated[float, typer.Option(help="Multiplies the rates.")]
@@ -88,6 +98,27 @@ def serving_from(
         draw=draw,
         hop_s=_duration("--hop", hop) or 0.0,
     )
+
+
+def clock_from(text: str) -> float:
+    """`2021-08-01T00:00` as Unix time, and `3600` as seconds after a midnight.
+
+    Raises:
+        SimulationError: it is neither.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if math.isfinite(seconds):
+        return seconds
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SimulationError(
+            "not a time", where="--clock-start", got=text, wanted="2021-08-01T00:00, 2021-08-01T00:00+02:00, or seconds"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def check_folder_of(path: Path | None) -> None:

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from trimtab import __version__, compiled
 from trimtab.cli.plan import limits_for
-from trimtab.control.settings import forecaster_for
+from trimtab.control.settings import fitted_digest, forecaster_name
 from trimtab.errors import SimulationError
+from trimtab.forecast import make_forecaster
 from trimtab.plan.policies import make_policy
 from trimtab.plan.policies.registry import check_settings
 from trimtab.profile.file import load_profile_for
@@ -57,6 +58,8 @@ class Played:
 
     trace: Trace
     history: tuple[int | None, ...]
+    clock_s: float | None = None
+    """When the first second that is played begins; None: not known."""
     told: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -70,6 +73,8 @@ class SimRequest:
     """As given to `make_policy`."""
     plant: str
     seed: int
+    fitted: str | None = None
+    """Digest of the file of the fitted forecaster."""
 
     @property
     def requests(self) -> float:
@@ -78,7 +83,8 @@ class SimRequest:
 
     def digest(self) -> str:
         """Sixteen digits that follow from all that the figures follow from, and from Trimtab's version."""
-        bare = replace(self, scene=replace(self.scene, pipeline=_without_files(self.scene.pipeline)))
+        pipeline, forecaster = _without_files(self.scene.pipeline), self.fitted or self.scene.forecaster
+        bare = replace(self, scene=replace(self.scene, pipeline=pipeline, forecaster=forecaster))
         return hashlib.sha256(f"{__version__} {bare!r}".encode()).hexdigest()[:16]
 
 
@@ -106,6 +112,8 @@ def read_scene(
     check_settings(pipeline)
     measured = load_profile_for(pipeline, profile, overrides=overrides or ())
     plant_model(plant)
+    if forecaster not in (None, FORESIGHT):
+        make_forecaster(forecaster)
     for where, value in (("--interval", interval_s), ("--scale", scale), ("--window", window_s)):
         if value is not None and not 0.0 < value < math.inf:
             raise SimulationError("the number has no meaning", where=where, got=value, wanted="more than 0")
@@ -137,6 +145,7 @@ def read_played(
     stop: int | None = None,
     history: int | None = None,
     missing: Literal["hold", "cut"] | None = None,
+    clock_start_s: float = 0.0,
 ) -> Played:
     """Read a trace and cut out what is played.
 
@@ -147,7 +156,8 @@ def read_played(
         start: first second that is played.
         stop: first second that is not; None: all to the end.
         history: seconds before `start` that forecasters may know; None: an hour, or as many as there are.
-        missing: what to do about seconds that were not recorded.
+        missing: what to do about seconds that were not recorded; where some are cut out, the clock is lost.
+        clock_start_s: when second 0 of the trace began.
 
     Raises:
         TraceError: the trace is wrong, or does not have these seconds.
@@ -164,8 +174,9 @@ def read_played(
     known = whole.counts[start - min(start, HISTORY_S if history is None else history) : start]
     # Held counts come from before the window where there are any, so a gap is filled before the window is cut out.
     window = (whole.filled("hold") if missing == "hold" else whole).between(start, stop)
-    if missing == "cut":
-        window = window.filled("cut")
+    clock_s: float | None = clock_start_s + start
+    if missing == "cut" and window.missing:
+        window, clock_s = window.filled("cut"), None
     told = {"trace file": whole.name} if name and name != whole.name else {}
     if start or stop is not None:
         told["window"] = f"seconds {start:,} to {len(whole) if stop is None else stop:,} of {len(whole):,}"
@@ -174,7 +185,7 @@ def read_played(
     if missing and whole.missing:
         told["missing"] = {"hold": "seconds that were not recorded repeat the last one", "cut": "left out"}[missing]
     window.rates()  # which refuses a second that was not recorded
-    return Played(trace=Trace(window.counts, name or whole.name), history=known, told=told)
+    return Played(trace=Trace(window.counts, name or whole.name), history=known, clock_s=clock_s, told=told)
 
 
 def request_for(scene: Scene, played: Played, policy: str, seed: int, plant: str | None = None) -> SimRequest:
@@ -183,15 +194,16 @@ def request_for(scene: Scene, played: Played, policy: str, seed: int, plant: str
     Raises:
         PlanRequestError: there is no such policy.
         SimulationError: there is no such plant, or the policy is a bound and was given a plant of its own.
-        ForecastError: there is no such forecaster.
+        ForecastError: the policy's own forecaster is a file that cannot be read.
     """
     made = make_policy(policy)
     if plant is not None:
         plant_model(plant)
     if not _knows_future(made):
-        if scene.forecaster not in (None, FORESIGHT):
-            forecaster_for(made, scene.forecaster)
-        return SimRequest(scene=scene, played=played, policy=policy, plant=plant or scene.plant, seed=seed)
+        fitted = fitted_digest(forecaster_name(made, scene.forecaster))
+        return SimRequest(
+            scene=scene, played=played, policy=policy, plant=plant or scene.plant, seed=seed, fitted=fitted
+        )
     if plant not in (None, FREE):
         raise SimulationError(
             "a policy that knows the future is a bound, and runs where nothing takes time",
@@ -233,7 +245,7 @@ def run_request(
         "window_s": scene.window_s,
         "on_progress": on_progress,
     }
-    load = Load(played.trace, scene.arrivals, request.seed, played.history, scene.scale)
+    load = Load(played.trace, scene.arrivals, request.seed, played.history, scene.scale, clock_s=played.clock_s)
     result = simulate(scene.pipeline, scene.profile, load, policy, plant, journal=journal, **asked)
     return replace(result, settings={**result.settings, **scene.told, **played.told, **(told or {})})
 

@@ -41,6 +41,7 @@ def simulate(
     start: options.From = 0,
     stop: options.To = None,
     history: options.History = None,
+    clock_start: options.ClockStart = "0",
     scale: options.Scale = 1.0,
     missing: options.Missing = None,
     column: options.ColumnName = None,
@@ -75,7 +76,10 @@ def simulate(
         interval_s=interval,
         window_s=window,
     )
-    played = read_played(trace, column=column, start=start, stop=stop, history=history, missing=missing)
+    played = read_played(
+        trace, column=column, start=start, stop=stop, history=history, missing=missing,
+        clock_start_s=options.clock_from(clock_start),
+    )  # fmt: skip
     request = request_for(scene, played, policy, seed)
     options.compile_when_worth(request.requests, Console(stderr=True, highlight=False))
     began_s = time.perf_counter()

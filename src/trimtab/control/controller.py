@@ -79,6 +79,8 @@ class Controller:
         self._in_force: _InForce | None = None
         self._service_ratio: dict[str, float] = {}
         self._sequence = 0
+        self.forecast: RateForecast | None = None
+        """What was forecast in the last step; None: nothing was, or no recent second was counted."""
 
     @property
     def plan(self) -> Plan | None:
@@ -115,7 +117,7 @@ class Controller:
         self._learn(observation)
         if self._in_force is not None and self._observer is not None:
             self._observer.observe(observation, self._in_force.plan)
-        forecast = self.forecaster.forecast(self.settings.horizon_s)
+        forecast = self.forecast = self.forecaster.forecast(self.settings.horizon_s)
         steps = [_observe_step(observation), _forecast_step(forecast, self.settings)]
         if self._in_force is None:
             rate_rps = forecast.at(self.settings.rate_quantile) if forecast else self.settings.start_rate_rps
@@ -302,6 +304,8 @@ def _forecast_step(forecast: RateForecast | None, settings: ControllerSettings) 
         return Step("forecast", "unknown", "no recent second was counted")
     value = f"{forecast.at(settings.rate_quantile):.3g}/s"
     words = f"level {forecast.level_rps:.3g}/s from {forecast.basis}, burstiness {forecast.burstiness:.2f}"
+    if forecast.warning is not None:
+        words += f"; beware: {forecast.warning}"
     return Step("forecast", value, f"{100 * settings.rate_quantile:g} % quantile of {settings.horizon_s:g} s; {words}")
 
 

@@ -1,7 +1,8 @@
 """The journal: a header with everything the controller was made from, then one line per observation and decision.
 
 JSON lines. Each line is written whole and flushed, so a crash tears at most the last one; a torn last line is left out
-on reading, and that is said. A journal alone is enough to replay the run (`control.replay`).
+on reading, and that is said. A journal alone is enough to replay the run (`control.replay`), unless its forecaster is a
+file: then the header has that file's name and digest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 
 from trimtab.control.controller import Controller
 from trimtab.control.protocols import Decision
-from trimtab.control.settings import ControllerSettings
+from trimtab.control.settings import ControllerSettings, fitted_digest
 from trimtab.errors import JournalError
 from trimtab.observe.model import Observation
 from trimtab.plan.model import Limits, Plan
@@ -35,6 +36,7 @@ class JournalHeader:
     policy: str
     """As given to `make_policy`."""
     forecaster: str
+    """As given to `make_forecaster`."""
     settings: ControllerSettings
     limits: Limits
     history: tuple[int | None, ...] = ()
@@ -43,21 +45,46 @@ class JournalHeader:
     """The plan that was given for the first entry; None: the controller made it."""
     format: str = FORMAT
     version: int = VERSION
+    clock_s: float | None = None
+    """When the first second of `history`, or else the first one observed, began, as the forecaster was told."""
+    forecaster_sha256: str | None = None
+    """Of the forecaster's file, where it is one."""
 
 
 def header_of(
-    controller: Controller, policy: str, *, history: tuple[int | None, ...] = (), start: Plan | None = None
+    controller: Controller,
+    policy: str,
+    *,
+    forecaster: str | None = None,
+    clock_s: float | None = None,
+    history: tuple[int | None, ...] = (),
+    start: Plan | None = None,
 ) -> JournalHeader:
-    """What a controller was made from; `policy` is what `make_policy` was given."""
+    """What a controller was made from.
+
+    Args:
+        controller: whose header it is.
+        policy: what `make_policy` was given.
+        forecaster: what `make_forecaster` was given; None: the forecaster's own name.
+        clock_s: what else it was given.
+        history: what the forecaster was told before the first entry.
+        start: the plan that was given for the first entry.
+
+    Raises:
+        ForecastError: the forecaster is a file that can no longer be read.
+    """
+    named = forecaster or controller.forecaster.name
     return JournalHeader(
         pipeline=controller.pipeline,
         profile=controller.profile,
         policy=policy,
-        forecaster=controller.forecaster.name,
+        forecaster=named,
         settings=controller.settings,
         limits=controller.limits,
         history=history,
         start=start,
+        clock_s=clock_s,
+        forecaster_sha256=fitted_digest(named),
     )
 
 

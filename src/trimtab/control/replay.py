@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trimtab.control.controller import Controller
-from trimtab.control.journal import Journal, JournalEntry
+from trimtab.control.journal import Journal, JournalEntry, JournalHeader
 from trimtab.control.protocols import Decision
+from trimtab.control.settings import fitted_digest
 from trimtab.errors import ForecastError, JournalError
 from trimtab.forecast import Forecaster, make_forecaster
 from trimtab.plan.model import Plan
@@ -31,22 +32,17 @@ def replay(
     """Differences between recorded and replayed decisions; empty when every decision is the same.
 
     `policy` and `forecaster` are made from the header when they are not given; giving others asks what they would
-    have decided on the same observations.
+    have decided on the same observations. A forecaster that is given is a fresh one, told the header's `clock_s` where
+    it learns the clock.
 
     Raises:
-        JournalError: the header names a forecaster that is not built in, and none was given.
+        JournalError: the header names a forecaster that cannot be made, or whose file is another one by now, and none
+            was given.
         PlanRequestError: the header names a policy that cannot be loaded.
     """
     header = journal.header
     if forecaster is None:
-        try:
-            forecaster = make_forecaster(header.forecaster)
-        except ForecastError as error:
-            raise JournalError(
-                "the journal was made with a forecaster of its own",
-                got=header.forecaster,
-                next_step="pass it to replay(…, forecaster=…)",
-            ) from error
+        forecaster = _forecaster_of(header)
     forecaster.observe(header.history)
     controller = Controller(
         header.pipeline,
@@ -60,6 +56,26 @@ def replay(
     for number, entry in enumerate(journal.entries, start=1):
         differences += _compare(number, entry, *_again(controller, entry, header.start))
     return tuple(differences)
+
+
+def _forecaster_of(header: JournalHeader) -> Forecaster:
+    try:
+        made, digest = make_forecaster(header.forecaster, header.clock_s), fitted_digest(header.forecaster)
+    except ForecastError as error:
+        raise JournalError(
+            "the journal was made with a forecaster that cannot be made here",
+            got=header.forecaster,
+            next_step="pass it to replay(…, forecaster=…)",
+        ) from error
+    if digest != header.forecaster_sha256:
+        raise JournalError(
+            "the forecaster's file is not the one that the journal was made with",
+            where=header.forecaster,
+            got=f"SHA-256 {digest}",
+            wanted=f"{header.forecaster_sha256}",
+            next_step="pass the forecaster of that file to replay(…, forecaster=…)",
+        )
+    return made
 
 
 def _again(controller: Controller, entry: JournalEntry, start: Plan | None) -> tuple[Decision | None, str | None]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from trimtab.control.protocols import Capabilities
+from trimtab.errors import ForecastError
 from trimtab.forecast import DEFAULT_FORECASTER, Forecaster, make_forecaster
 from trimtab.plan.model import Limits
 from trimtab.plan.policies.base import Policy, Rhythm
@@ -58,14 +61,38 @@ def settings_for(policy: Policy, start_rate_rps: float = 1.0) -> ControllerSetti
     )
 
 
-def forecaster_for(policy: Policy, name: str | None = None) -> Forecaster:
+def forecaster_name(policy: Policy, name: str | None = None) -> str:
+    """What `make_forecaster` is given: `name`; without one, the policy's own, or else the default."""
+    rhythm: Rhythm | None = getattr(policy, "rhythm", None)
+    return name or (rhythm.forecaster if rhythm else None) or DEFAULT_FORECASTER
+
+
+def forecaster_for(policy: Policy, name: str | None = None, clock_s: float | None = None) -> Forecaster:
     """The forecaster called `name`; without one, the policy's own, or else the default.
+
+    Args:
+        policy: whose word counts where `name` is None.
+        name: as given to `make_forecaster`.
+        clock_s: when the first second that it will observe begins; None: not known.
 
     Raises:
         ForecastError: there is none of that name.
     """
-    rhythm: Rhythm | None = getattr(policy, "rhythm", None)
-    return make_forecaster(name or (rhythm.forecaster if rhythm else None) or DEFAULT_FORECASTER)
+    return make_forecaster(forecaster_name(policy, name), clock_s)
+
+
+def fitted_digest(name: str) -> str | None:
+    """SHA-256 of the file, where a forecaster's name is one of a fitted forecaster; None where it is not.
+
+    Raises:
+        ForecastError: the file cannot be read.
+    """
+    if not name.endswith(".json"):
+        return None
+    try:
+        return hashlib.sha256(Path(name).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ForecastError("the file cannot be read", where=name, got=error.strerror) from error
 
 
 def limits_of(pipeline: Pipeline, capabilities: Capabilities) -> Limits:

@@ -26,6 +26,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
     {
         "clock": "trimtab.forecast.clock:from_parameters",
         "lstm": "trimtab.forecast.lstm:from_parameters",
+        "exceed": "trimtab.forecast.exceed:from_parameters",
     }
 )
 """Kind → the function that makes a forecaster of `parameters`; it raises ValueError, KeyError or TypeError when they
@@ -89,7 +90,7 @@ def read_fitted(path: Path) -> Fitted:
             wanted=str(VERSION),
             next_step="train it anew with this Trimtab",
         )
-    if told.get("kind") not in KINDS:
+    if not isinstance(told.get("kind"), str) or told["kind"] not in KINDS:
         raise ForecastError(
             "no such kind of forecaster", where=where, got=told.get("kind"), wanted=f"one of {', '.join(KINDS)}"
         )

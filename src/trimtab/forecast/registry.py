@@ -17,9 +17,16 @@ DEFAULT_FORECASTER = "quantile"
 FORECASTERS: Mapping[str, str] = MappingProxyType(
     {
         "quantile": "trimtab.forecast.quantile:QuantileForecaster",
+        "clock": "trimtab.forecast.clock:ClockForecaster",
         "last": "trimtab.forecast.windowed:LastForecaster",
         "max-window": "trimtab.forecast.windowed:MaxWindowForecaster",
         "ewm": "trimtab.forecast.windowed:EwmForecaster",
+        "lstm-infadapter": "trimtab.forecast.lstm:infadapter",
+        "lstm-ipa": "trimtab.forecast.lstm:ipa",
+        "themis": "trimtab.forecast.exceed:themis",
+        "mark": "trimtab.forecast.headroom:mark",
+        "arima": "trimtab.forecast.statistical:ArimaForecaster",
+        "holt-winters": "trimtab.forecast.statistical:HoltWintersForecaster",
     }
 )
 """Name → where its class is."""

@@ -1,17 +1,21 @@
 """Forecasters that look at maxima of the recent past, as published policies use them.
 
-They forecast the highest *second* within the horizon and know no uncertainty: all quantiles are that one value.
+They forecast the highest *second* within the horizon and know no uncertainty: all quantiles are that one value. The
+mean within the horizon is taken to be that of the seconds they look at.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
-from trimtab.forecast.model import RateForecast
+from trimtab.forecast.model import Distribution, RateForecast
 
+Told = tuple[Distribution, str]
+"""A number to come, and what its forecast rests on, in words."""
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
 _LONGEST_S = 3600
 """Seconds of history that are kept."""
 _LEVEL_S = 3
@@ -19,8 +23,20 @@ _WINDOWS = 100
 """Windows that a weighted mean looks at; those before weigh less than 1e-8 of the newest."""
 
 
-class _Windowed(ABC):
-    """Keeps counts; says how the maximum follows from them."""
+def certain(value: float) -> Distribution:
+    """A number to come of which no uncertainty is known: all quantiles are one value."""
+    return Distribution(dict.fromkeys(QUANTILES, value), value)
+
+
+def unready(name: str, instead: RateForecast | None) -> Told | None:
+    """What a forecaster answers that knows too little yet: what another one says, and that it is another one's."""
+    if instead is None or instead.peak is None:
+        return None
+    return instead.peak, f"{instead.basis}: {name} knows too little yet"
+
+
+class Windowed(ABC):
+    """Keeps counts; says how the maximum follows from them. Windows end with the newest second."""
 
     name = "windowed"
 
@@ -33,76 +49,104 @@ class _Windowed(ABC):
 
     def forecast(self, horizon_s: float) -> RateForecast | None:
         """The highest second within the horizon; None while no recent second is known."""
-        recent = [count for count in islice(reversed(self._counts), _LEVEL_S) if count is not None]
         seconds = max(1, round(horizon_s))
-        highest = self._highest(seconds)
-        if highest is None:
+        told = self._told(seconds)
+        if told is None:
             return None
-        level = sum(recent) / len(recent) if recent else highest
-        quantiles = dict.fromkeys((0.5, 0.9, 0.95, 0.99), highest)
-        return RateForecast(horizon_s, level, quantiles, burstiness=1.0, basis=self._basis(seconds))
+        peak, basis = told
+        recent, mean = self._mean_of(_LEVEL_S), self._mean(seconds)
+        level = peak.expected if recent is None else recent
+        return RateForecast(
+            horizon_s,
+            level,
+            peak.quantiles,
+            burstiness=1.0,
+            basis=basis,
+            peak=peak,
+            mean=certain(level if mean is None else mean),
+        )
 
     @abstractmethod
-    def _highest(self, seconds: int) -> float | None:
-        """The forecast for a horizon of so many seconds; None while nothing is known."""
+    def _told(self, seconds: int) -> Told | None:
+        """The highest count of a second within so many, and what that rests on; None while nothing is known."""
 
-    @abstractmethod
-    def _basis(self, seconds: int) -> str:
-        """What it rests on, in words."""
+    def _mean(self, seconds: int) -> float | None:
+        """Requests per second over so many seconds to come; None: nothing tells it apart from the level."""
+        return self._mean_of(seconds)
 
-    def _maximum(self, back: int, seconds: int) -> int | None:
-        """The highest known count of the `seconds` that end `back` seconds ago; None where none is known."""
-        window = [c for c in islice(reversed(self._counts), back, back + seconds) if c is not None]
-        return max(window, default=None)
+    def _known(self, seconds: int) -> list[int]:
+        """The known counts of the last `seconds`, newest first."""
+        return [count for count in islice(reversed(self._counts), seconds) if count is not None]
+
+    def _highest_of(self, seconds: int) -> Told | None:
+        known = self._known(seconds)
+        return (certain(float(max(known))), f"the highest of the last {seconds} s") if known else None
+
+    def _mean_of(self, seconds: int) -> float | None:
+        known = self._known(seconds)
+        return sum(known) / len(known) if known else None
+
+    def _maxima(self, seconds: int, windows: int) -> list[float] | None:
+        """The highest known second of each of the newest `windows` windows, oldest first; None where one has none."""
+        if len(self._counts) < seconds * windows:
+            return None
+        newest = list(islice(reversed(self._counts), seconds * windows))
+        maxima: list[float] = []
+        for end in range(len(newest), 0, -seconds):
+            known = [count for count in newest[end - seconds : end] if count is not None]
+            if not known:
+                return None
+            maxima.append(float(max(known)))
+        return maxima
 
 
-class LastForecaster(_Windowed):
+class LastForecaster(Windowed):
     """The next maximum is the last one: the highest second of a past as long as the horizon (IPA's `reactive`)."""
 
     name = "last"
 
-    def _highest(self, seconds: int) -> float | None:
-        highest = self._maximum(0, seconds)
-        return None if highest is None else float(highest)
-
-    def _basis(self, seconds: int) -> str:
-        return f"the highest of the last {seconds} s"
+    def _told(self, seconds: int) -> Told | None:
+        return self._highest_of(seconds)
 
 
-class MaxWindowForecaster(_Windowed):
+class MaxWindowForecaster(Windowed):
     """The highest second of the last two minutes, whatever the horizon: what IPA falls back to without its LSTM."""
 
     name = "max-window"
     window_s = 120
 
-    def _highest(self, seconds: int) -> float | None:  # noqa: ARG002 - the same for every horizon
-        highest = self._maximum(0, self.window_s)
-        return None if highest is None else float(highest)
+    def _told(self, seconds: int) -> Told | None:  # noqa: ARG002 - the same for every horizon
+        return self._highest_of(self.window_s)
 
-    def _basis(self, seconds: int) -> str:  # noqa: ARG002 - as above
-        return f"the highest of the last {self.window_s} s"
+    def _mean(self, seconds: int) -> float | None:  # noqa: ARG002 - as above
+        return self._mean_of(self.window_s)
 
 
-class EwmForecaster(_Windowed):
+class EwmForecaster(Windowed):
     """Exponentially weighted mean, span 10, of the maxima of past windows as long as the horizon.
 
     InfAdapter's (EuroMLSys 2023) while its LSTM has fewer than ten minutes of history, there with windows of a minute.
     Weights are those of pandas' `ewm(span=10)`, adjusted for the start: α = 2 ÷ (span + 1), (1 - α)^k for the maximum
-    k windows ago.
+    k windows ago. The mean within the horizon is that of the windows' means, weighted alike.
     """
 
     name = "ewm"
     span = 10
 
-    def _highest(self, seconds: int) -> float | None:
+    def _told(self, seconds: int) -> Told | None:
+        highest = self._weighted(seconds, max)
+        return None if highest is None else (certain(highest), f"the weighted mean of {seconds} s maxima")
+
+    def _mean(self, seconds: int) -> float | None:
+        return self._weighted(seconds, lambda known: sum(known) / len(known))
+
+    def _weighted(self, seconds: int, of: Callable[[list[int]], float]) -> float | None:
+        """The weighted mean of what `of` makes of the known counts of each window; None while none is known."""
         kept, weight, total, weights = 1.0 - 2.0 / (self.span + 1), 1.0, 0.0, 0.0
         newest = list(islice(reversed(self._counts), seconds * _WINDOWS))
         for back in range(0, len(newest), seconds):
             known = [count for count in newest[back : back + seconds] if count is not None]
             if known:
-                total, weights = total + weight * max(known), weights + weight
+                total, weights = total + weight * of(known), weights + weight
             weight *= kept
         return total / weights if weights else None
-
-    def _basis(self, seconds: int) -> str:
-        return f"the weighted mean of {seconds} s maxima"

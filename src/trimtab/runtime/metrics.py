@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Summary
 from prometheus_client.exposition import choose_encoder
 
+from trimtab.forecast import RateForecast
 from trimtab.observe.model import Observation
 from trimtab.observe.window import Outcome, TaskLevel
 from trimtab.plan.model import Plan
@@ -40,6 +41,7 @@ SECONDS_BUCKETS = (
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 START_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 DECISION_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+FORECAST_QUANTILES = (0.5, 0.9, 0.95, 0.99)
 MAX_REASONS = 32
 """Distinct words for why requests ended as they did; any further one counts as `other`."""
 
@@ -146,6 +148,12 @@ class Metrics:
             "observed_latency_seconds", "Response time in the last window.", "quantile"
         )
         self._forecast = self._gauge("forecast_requests_per_second", "Arrival rate that was planned for.")
+        self._forecast_peak = self._gauge(
+            "forecast_peak_requests_per_second", "Highest second that is forecast, by quantile.", "quantile"
+        )
+        self._calibrated = self._gauge(
+            "forecast_calibrated", "0 while the forecaster says that its quantiles have not held lately, else 1."
+        )
         self._observed = self._gauge("observed_requests_per_second", "Arrival rate in the last window.")
 
     # --- the data plane ---
@@ -245,6 +253,13 @@ class Metrics:
             self._forecast.labels(self._pipeline).set(forecast_rps)
         if latency_s is not None:
             self._predicted_latency.labels(self._pipeline).set(latency_s)
+
+    def forecast(self, forecast: RateForecast) -> None:
+        """The controller's forecast."""
+        self._calibrated.labels(self._pipeline).set(forecast.warning is None)
+        for quantile in FORECAST_QUANTILES:
+            highest = forecast.at(quantile) if forecast.peak is None else forecast.peak.at(quantile)
+            self._forecast_peak.labels(self._pipeline, f"{quantile:g}").set(highest)
 
     def controller_failed(self) -> None:
         """A controller step failed; the last plan stands."""

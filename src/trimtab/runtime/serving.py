@@ -10,17 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from trimtab.control.controller import Controller
 from trimtab.control.journal import JournalEntry, JournalWriter, header_of
 from trimtab.control.loop import ControlLoop
 from trimtab.control.protocols import Decision
-from trimtab.control.settings import forecaster_for, limits_of, settings_for
+from trimtab.control.settings import forecaster_for, forecaster_name, limits_of, settings_for
 from trimtab.plan.policies import make_policy
 from trimtab.profile.model import Profile
 from trimtab.runtime import affinity
@@ -44,6 +46,8 @@ class ServeOptions:
     port: int = 8080
     """0: a free one."""
     policy: str = "trimtab"
+    forecaster: str | None = None
+    """A name or a file; None: the policy's own, or else the default."""
     cores: int | None = None
     """Cores that replicas may hold; None: the budget's, as far as this machine has them."""
     start_rate_rps: float = 1.0
@@ -81,6 +85,7 @@ async def serve(
     with _signals(stop, hurry):
         wiring = check_interfaces(pipeline)
         metrics = Metrics(pipeline)
+        clock_s = second_began_s(datetime.now(UTC).timestamp(), time.monotonic())
         plant = LocalPlant(pipeline, profile, wiring, metrics, _cores(pipeline, options))
         for missing in plant.capabilities.missing:
             log.info("not available here: %s", missing)
@@ -89,7 +94,7 @@ async def serve(
             pipeline,
             profile,
             policy,
-            forecaster_for(policy),
+            forecaster_for(policy, options.forecaster, clock_s),
             limits_of(pipeline, plant.capabilities),
             settings_for(policy, options.start_rate_rps),
         )
@@ -98,13 +103,13 @@ async def serve(
             cleanup.push_async_callback(plant.stop, 0.0)
             port = await server.start(options.host, options.port)
             cleanup.push_async_callback(_stop_server, server, plant.data_plane, options.grace_s, hurry)
-            journal = _journal(controller, options)
+            journal = _journal(controller, options, clock_s)
             if journal is not None:
                 cleanup.callback(journal.close)
             compiler = BackgroundCompiler()
             compiler.at_start()
             cleanup.push_async_callback(compiler.stop)
-            on_turn = _tell(metrics, compiler)
+            on_turn = _tell(metrics, compiler, controller)
             control = ControlLoop(controller, plant, _MonotonicClock(), journal=journal, on_turn=on_turn)
             decision = await _unless(stop, _start(control, plant))
             if decision is None:
@@ -113,6 +118,15 @@ async def serve(
             looping = asyncio.create_task(control.run(stop), name="control loop")
             await stop.wait()
             await looping
+
+
+def second_began_s(wall_s: float, monotonic_s: float) -> float:
+    """When the running second of the monotonic clock began, by the wall clock: the first that the data plane counts.
+
+    The wall clock is read once, at the start; from then on seconds are counted, so that a journal replays whatever is
+    done to the clock. Should a second end between this and the plant's own first look, it is one second off.
+    """
+    return wall_s - (monotonic_s - math.floor(monotonic_s))
 
 
 async def _start(control: ControlLoop, plant: LocalPlant) -> Decision:
@@ -174,13 +188,16 @@ def _cores(pipeline: Pipeline, options: ServeOptions) -> int:
     return have if budget is None else max(1, min(int(budget), have))
 
 
-def _journal(controller: Controller, options: ServeOptions) -> JournalWriter | None:
+def _journal(controller: Controller, options: ServeOptions, clock_s: float) -> JournalWriter | None:
     if options.journal is None:
         return None
-    return JournalWriter(options.journal, header_of(controller, options.policy))
+    named = forecaster_name(controller.policy, options.forecaster)
+    return JournalWriter(options.journal, header_of(controller, options.policy, forecaster=named, clock_s=clock_s))
 
 
-def _tell(metrics: Metrics, compiler: BackgroundCompiler) -> Callable[[JournalEntry, float], None]:
+def _tell(
+    metrics: Metrics, compiler: BackgroundCompiler, controller: Controller
+) -> Callable[[JournalEntry, float], None]:
     """Tells the metrics of every turn of the controller, and the compiler how long it took."""
 
     def told(turn: JournalEntry, took_s: float) -> None:
@@ -191,6 +208,8 @@ def _tell(metrics: Metrics, compiler: BackgroundCompiler) -> Callable[[JournalEn
             metrics.controller_failed()
             return
         metrics.decided(took_s, feasible=turn.decision.feasible, forecast_rps=turn.decision.plan.rate_rps)
+        if controller.forecast is not None:
+            metrics.forecast(controller.forecast)
         if turn.decision.changed:
             changes = "; ".join(f"{a.task} {a.kind} {a.before} → {a.after}" for a in turn.decision.actions)
             log.info("plan %s: %s", turn.decision.plan.id, changes or "first plan")

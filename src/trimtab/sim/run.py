@@ -13,9 +13,9 @@ import numpy as np
 
 from trimtab.control.controller import Controller
 from trimtab.control.journal import JournalEntry, JournalWriter, header_of
-from trimtab.control.settings import ControllerSettings, forecaster_for, limits_of, settings_for
+from trimtab.control.settings import ControllerSettings, forecaster_for, forecaster_name, limits_of, settings_for
 from trimtab.errors import SimulationError, TraceError, TrimtabError
-from trimtab.forecast import Forecaster
+from trimtab.forecast import ClockedForecaster, Forecaster
 from trimtab.plan.model import Plan
 from trimtab.plan.policies import POLICIES, ObservingPolicy, Policy
 from trimtab.plan.policies.base import NEVER_AGAIN, Rhythm
@@ -54,6 +54,15 @@ class Load:
     """Plays so many seconds of the trace in one, at the same rates, as `trimtab load` does."""
     moments: tuple[float, ...] | None = None
     """When each request arrived, as recorded, in the place of moments made from the trace; see `recorded_load`."""
+    clock_s: float | None = None
+    """When the trace's first second begins, for forecasters that learn the clock: Unix time, or seconds since any
+    midnight; the history ends there. None: not known. A trace that is compressed has no clock: a day is shorter in it
+    than in its history."""
+
+    @property
+    def forecaster_clock_s(self) -> float | None:
+        """When the first second that a forecaster is told begins: that of the history, or else of the trace."""
+        return None if self.clock_s is None or self.compress != 1.0 else self.clock_s - len(self.history)
 
 
 def recorded_load(moments: Sequence[float], *, name: str = "recorded", seed: int = 0) -> Load:
@@ -105,8 +114,8 @@ def simulate(
         policy: proposes plans; a fresh one, where it is an `ObservingPolicy`.
         plant: how long changes take.
         cores: cores that plans may hold; None: the budget's, else those of the machine that was profiled.
-        forecaster: a fresh one, which is told the load's history, or the name of one, `oracle` included; None: the
-            policy's own, or else the default.
+        forecaster: a fresh one, which is told the load's clock, if it learns it, and history; or the name or file of
+            one, `oracle` included; None: the policy's own, or else the default.
         settings: the control loop; None: the policy's rhythm, or else Trimtab's own.
         serving: how requests are queued, batched and drawn.
         truth: how long service really takes; None: as `profile` says.
@@ -121,6 +130,7 @@ def simulate(
     Raises:
         PlanRequestError: no plan can exist for this pipeline, profile and limits.
         TraceError: the trace has missing seconds or no request.
+        ForecastError: there is no such forecaster, or its file is none.
         SimulationError: something asked for has no meaning.
         JournalError: the journal exists already, or cannot be written.
     """
@@ -138,10 +148,16 @@ def simulate(
         plant, forecaster = PLANTS["free"], OracleForecaster.name
         notes = (*notes, "a bound, not a policy: it knows the load to come, and changes take no time")
     history = tuple(None if count is None else round(count * load.scale) for count in load.history)
+    clock_s, named = load.forecaster_clock_s, None
+    if clock_s is not None and not math.isfinite(clock_s):
+        raise SimulationError("a time has no meaning", where="Load.clock_s", got=clock_s, wanted="seconds")
     if forecaster is None or isinstance(forecaster, str):
+        named = forecaster_name(policy, forecaster)
         forecaster = (
-            OracleForecaster(rates) if forecaster == OracleForecaster.name else forecaster_for(policy, forecaster)
+            OracleForecaster(rates) if named == OracleForecaster.name else forecaster_for(policy, named, clock_s)
         )
+    elif clock_s is not None and isinstance(forecaster, ClockedForecaster):
+        forecaster.set_clock(clock_s)
     if not isinstance(forecaster, OracleForecaster):
         forecaster.observe(history)
     held = _cores(pipeline, profile, cores)
@@ -165,7 +181,9 @@ def simulate(
     seconds = float(len(rates))
     with contextlib.ExitStack() as stack:
         if journal is not None:
-            header = header_of(controller, _door(policy), history=history, start=start)
+            header = header_of(
+                controller, _door(policy), forecaster=named, clock_s=clock_s, history=history, start=start
+            )
             run.journal = stack.enter_context(JournalWriter(journal, header))
         run.start(start)
         waits = interval_s if run.listens else window_s
@@ -186,12 +204,13 @@ def simulate(
         slo_s=pipeline.slo.latency_s,
         slo_quantile=pipeline.slo.quantile,
         plant=plant.name,
-        forecaster=forecaster.name,
+        forecaster=_told(forecaster, named),
         rule=serving.rule,
         cores=held,
         notes=(*notes, *_unknown(pipeline, truth or profile, plant), *run.notes()),
     )
-    return SimResult(asked, summary, run.recorder.series())
+    clock = {"clock": _clock_words(load)} if isinstance(forecaster, ClockedForecaster) else {}
+    return SimResult(asked, summary, run.recorder.series(), settings=clock)
 
 
 @dataclass(slots=True)
@@ -317,6 +336,20 @@ def _unknown(pipeline: Pipeline, truth: Profile, plant: PlantModel) -> list[str]
 def _door(policy: Policy) -> str:
     """The word by which `make_policy` finds a policy."""
     return policy.name if policy.name in POLICIES else f"{type(policy).__module__}:{type(policy).__qualname__}"
+
+
+def _told(forecaster: Forecaster, named: str | None) -> str:
+    """A forecaster's name, and its file's where it is one."""
+    return f"{forecaster.name} ({Path(named).name})" if named and named.endswith(".json") else forecaster.name
+
+
+def _clock_words(load: Load) -> str:
+    """What a forecaster that learns the clock was told of it."""
+    if load.forecaster_clock_s is None:
+        return "not known" if load.compress == 1.0 else "not known, for the load is compressed"
+    assert load.clock_s is not None, "the forecaster's clock follows from it"
+    minutes, seconds = divmod(int(load.clock_s % 86_400.0), 60)
+    return f"the load begins at {load.clock_s:.15g} s, {minutes // 60:02}:{minutes % 60:02}:{seconds:02} of a day"
 
 
 def _cores(pipeline: Pipeline, profile: Profile, cores: int | None) -> int:

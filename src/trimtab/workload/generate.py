@@ -1,4 +1,5 @@
 """A seeded generator of traces with a daily shape, noise and bursts, for when no recorded trace can be shipped.
+`workload.shapes` has others.
 
 The rate of second t is
 
@@ -77,7 +78,7 @@ def rate_curve(shape: TraceShape, seed: int) -> NDArray[np.float64]:
     """The rate of each second, requests per second, before counts are drawn."""
     time_s = np.arange(shape.seconds, dtype=np.float64) + 0.5
     daily = shape.mean_rps * (1.0 + shape.swing * np.sin(2 * math.pi * (time_s / shape.day_s - 0.25)))
-    base = daily * _noise(shape, seed)
+    base = daily * slow_factor(shape.seconds, shape.noise, shape.noise_s, rng.generator(seed, "trace", "noise"))
     if not shape.bursts or shape.peak_rps is None:
         return np.asarray(base)
     height = _burst_height(shape, seed, time_s)
@@ -97,18 +98,25 @@ def _burst_height(shape: TraceShape, seed: int, time_s: NDArray[np.float64]) -> 
     return height
 
 
-def _noise(shape: TraceShape, seed: int) -> NDArray[np.float64]:
-    """A log-normal factor of mean 1 for each second, its logarithm autoregressive of order 1 and stationary."""
-    if shape.noise == 0:
-        return np.ones(shape.seconds)
-    kept = math.exp(-1.0 / shape.noise_s)
-    shocks = rng.generator(seed, "trace", "noise").normal(0.0, shape.noise, shape.seconds)
-    log = np.empty(shape.seconds)
+def slow_factor(seconds: int, spread: float, forgets_s: float, draws: np.random.Generator) -> NDArray[np.float64]:
+    """A log-normal factor of mean 1 for each second, its logarithm autoregressive of order 1 and stationary.
+
+    Args:
+        seconds: how many.
+        spread: standard deviation of the logarithm; 0: the factor is 1.
+        forgets_s: time over which the autocorrelation falls to 1/e.
+        draws: where its randomness comes from.
+    """
+    if spread == 0:
+        return np.ones(seconds)
+    kept = math.exp(-1.0 / forgets_s)
+    shocks = draws.normal(0.0, spread, seconds)
+    log = np.empty(seconds)
     log[0] = shocks[0]
     innovation = math.sqrt(1.0 - kept * kept)
-    for t in range(1, shape.seconds):
+    for t in range(1, seconds):
         log[t] = kept * log[t - 1] + innovation * shocks[t]
-    return np.asarray(np.exp(log - shape.noise**2 / 2))
+    return np.asarray(np.exp(log - spread**2 / 2))
 
 
 def _check(what: str, value: float, low: float, high: float) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from trimtab.forecast.exceed import themis
 from trimtab.observe.model import Observation, Outcomes, TaskObservation
 from trimtab.plan.model import Allocation, Limits, Plan, PlanRequest, PlanResult
 from trimtab.plan.policies.pipelines.instances import instances
@@ -139,6 +140,24 @@ def test_a_task_at_its_most_cores_goes_out() -> None:
     assert shape(policy.propose(question(600.0, full, cores=20.0))) == [(5, 4)]
 
 
+def test_a_rise_that_is_likely_keeps_large_replicas() -> None:
+    start = ThemisPolicy(EXACT).propose(question(20.0)).plan
+    large = Plan({"a": replace(start.tasks["a"], allocations=(Allocation("v", 5, 2, 2, 1),))}, 50.0)
+    counts = [*range(30, 54, 2)] * 5
+    chance = themis()
+    chance.observe(counts)
+    told = chance.probability(58.93)
+    assert told is not None
+    assert told == pytest.approx(0.2, abs=0.15), "the counts were chosen to leave room on both sides"
+    for least, wanted in ((None, [(5, 2), (2, 1)]), (0.9 * told, [(5, 2)]), (1.1 * told, [(5, 2), (2, 1)])):
+        policy = ThemisPolicy(replace(EXACT, rise_chance=least, stable_s=1.0))
+        for t, count in enumerate(counts, start=1):
+            policy.observe(replace(seen(float(t), 5), arrivals=(count,)), large)
+        result = policy.propose(question(50.0, large))
+        assert shape(result) == wanted
+        assert ("more than 58.93/s within 10 s" in result.steps[0].reason) == (len(wanted) == 1)
+
+
 def test_a_fit_has_a_tenth_more() -> None:
     pipeline, profile = make_chain({"a": {"v": (0.9, 0.1)}}, slo_s=0.6, batches=(1, 2))
     request = PlanRequest(pipeline, profile, 41.0, Limits(cores=40.0))
@@ -154,3 +173,9 @@ def test_a_fit_has_a_tenth_more() -> None:
 def test_it_passes_the_kit(tasks: int) -> None:
     check_policy(ThemisPolicy(), tasks=tasks)
     check_observing_policy(ThemisPolicy, tasks=tasks)
+    check_observing_policy(lambda: ThemisPolicy(ThemisSettings(rise_chance=0.2)), tasks=tasks)
+
+
+def test_a_chance_is_a_probability() -> None:
+    with pytest.raises(ValueError, match="rise_chance is 2"):
+        ThemisSettings(rise_chance=2.0)
