@@ -41,8 +41,8 @@ FIT_PACKAGE = "lightgbm"
 FIRST_DATE_S = 315_532_800
 """1980 as Unix time. A clock that begins before it was given as seconds after a midnight, not as a date."""
 NO_DATE = (
-    "second 0 of the trace counts as a midnight. trimtab serve tells the date, in UTC: to serve with this file, say when "
-    "the trace began, such as --clock-start 2021-08-01T00:00"
+    "second 0 of the trace counts as a midnight. trimtab serve tells the date, in UTC: to serve with this file, say "
+    "when the trace began, such as --clock-start 2021-08-01T00:00"
 )
 
 app = typer.Typer(help="Judge forecasters on a recorded load, and fit one to it.", no_args_is_help=True)

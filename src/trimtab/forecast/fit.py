@@ -109,7 +109,7 @@ def fit(counts: Sequence[int | None], *, clock_s: float = 0.0, on_progress: Told
         raise ForecastError(
             "there is too little to learn from",
             got=f"{known:,} recorded seconds",
-            wanted=f"at least {SHORTEST_S:,}; a week shows what a week is like",
+            wanted=f"at least {SHORTEST_S:,}; the more days, the better",
             next_step="until then use the forecaster 'clock', which learns as it goes",
         )
     tell("reading the past")
