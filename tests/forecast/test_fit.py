@@ -219,7 +219,15 @@ def test_rows_are_those_that_a_forecaster_sees(counts: Counts) -> None:
     n = origins.clock_s.tolist().index(2000)
     assert np.array_equal(again.rows(HORIZONS_S), origins.rows[n], equal_nan=True)
     assert again.scale_rps == origins.scale_rps[n]
-    assert features.seconds == 3000
+    assert features.clock_s == 3000
+
+
+def test_of_a_long_record_fewer_origins_are_kept(counts: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, every = look(counts[:3000], 0.0)
+    monkeypatch.setattr("trimtab.forecast.fit._ORIGINS", 100)
+    _, fewer = look(counts[:3000], 0.0)
+    assert fewer.clock_s.tolist() == [now_s for now_s in every.clock_s.tolist() if now_s % 30 == 0]
+    assert np.array_equal(fewer.rows, every.rows[every.clock_s % 30 == 0], equal_nan=True)
 
 
 @settings(max_examples=80)

@@ -77,7 +77,7 @@ NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """The burst that is on, or what is usual of bursts."""
+    """The burst that is on."""
 
     since_s: float
     before_rps: float
@@ -136,8 +136,6 @@ class Features:
         self._minutes: list[float] = []
         self._minute_sum, self._minute_known = 0.0, 0
         self._calm = 0.0
-        self.seconds = 0
-        """Known seconds in the recent past."""
         self.burst: Burst | None = None
         self._onset_s = self._ended_s = -math.inf
 
@@ -155,7 +153,6 @@ class Features:
         self._at = (at + 1) % _RING_S
         self.clock_s += 1
         if count is not None:
-            self.seconds += 1
             self._minute_sum += value
             self._minute_known += 1
         if self.clock_s % 60 == 0:

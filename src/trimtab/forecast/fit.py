@@ -1,6 +1,7 @@
 """Fit Trimtab's forecaster to a recorded load: boosted trees over what `features` saw, by LightGBM.
 
-Every ten seconds of the record is an origin, for each horizon of `calibration.HORIZONS_S`. What is learned there:
+Every ten seconds of the record is an origin (fewer, of more than three weeks), for each horizon of
+`calibration.HORIZONS_S`. What is learned there:
 
 - `chance`: whether the highest second to come jumps (logistic loss);
 - `calm q`: its quantile q where it does not, `jump q`: where it does (pinball loss, Koenker & Bassett 1978);
@@ -14,6 +15,7 @@ those it comes to on the last fifth, with trees that were grown on the rest. The
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +36,8 @@ Told = Callable[[str], None]
 SHORTEST_S = 20 * 3600
 """Of less than most of a day, trees learn less than `clock` does as it goes (docs/design/forecast.md)."""
 _STRIDE_S = 10
+_ORIGINS = 200_000
+"""Origins that are kept, about two kilobytes each."""
 _WARM_S = 900
 """Seconds at the start that only warm the features up."""
 _ROWS = 300_000
@@ -148,8 +152,9 @@ def look(counts: Sequence[int | None], clock_s: float) -> tuple[Features, Origin
     features = Features()
     features.set_clock(clock_s)
     at, clocks, rows, scales, anchors = [], [], [], [], []
+    stride_s = _STRIDE_S * max(1, math.ceil(len(counts) / (_STRIDE_S * _ORIGINS)))
     for second, count in enumerate(counts):
-        if features.clock_s % _STRIDE_S == 0 and second >= _WARM_S and features.known(_STRIDE_S):
+        if features.clock_s % stride_s == 0 and second >= _WARM_S and features.known(_STRIDE_S):
             at.append(second)
             clocks.append(features.clock_s)
             rows.append(features.rows(HORIZONS_S))
