@@ -9,8 +9,8 @@ else that of a calm. Both parts, and the chance, come from a `Model`:
 
 In the quantiles above the middle a jump weighs more than its count, by `JUMP_WEIGHTS` (see `mixture.heavier`): a burst
 that was not planned for costs more than capacity that stands idle for a minute. `calibration` then moves the quantiles
-so that they hold as often as they say, whatever the model believed. Reasons, and what was tried:
-docs/design/forecast.md.
+of the highest second so that they hold as often as they say, whatever the model believed; those of the mean stay as the
+model has them. Reasons, and what was tried: docs/design/forecast.md.
 """
 
 from __future__ import annotations
@@ -22,16 +22,13 @@ from statistics import NormalDist
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trimtab.forecast.calibration import HORIZONS_S, QUANTILES, Calibration, Pending
-from trimtab.forecast.features import NAMES, Features
+from trimtab.forecast.features import NAMES, Features, Vector
 from trimtab.forecast.mixture import Piecewise, heavier, log_normal, mixture_quantiles
 from trimtab.forecast.model import Distribution, RateForecast
 from trimtab.forecast.quantile import QuantileForecaster
 from trimtab.forecast.trees import Forest
-
-Vector = NDArray[np.float64]
 
 JUMP_WEIGHTS = {0.75: 2.0, 0.9: 4.0, 0.95: 7.0, 0.99: 3.0}
 """How much more than its count a jump weighs in a quantile. The 95 % one is the one that capacity is usually held for.
