@@ -36,14 +36,12 @@ from trimtab.profile.model import Profile
 from trimtab.runtime.metrics import Metrics
 from trimtab.runtime.replica import BatchResult
 from trimtab.runtime.requests import Item, PipelineInterface, Request
-from trimtab.runtime.service import InferRequest, InferResponse, ModelInfo, Tensor
+from trimtab.runtime.service import InferRequest, InferResponse, ModelInfo, ModelStatistics, RepositoryEntry, Tensor
 from trimtab.runtime.wiring import Wiring
 from trimtab.spec.model import Pipeline
 
 log = logging.getLogger(__name__)
 
-MAX_ROWS = 1024
-"""Rows of one request; more would let one client own the queue."""
 STUCK_AFTER_S, STUCK_TIMES = 5.0, 20.0
 """A batch that takes longer than this, and than so many times what was expected, is given up, its worker replaced."""
 RETRIES = 1
@@ -88,6 +86,22 @@ class _Slots:
         self.idle.set()
 
 
+class Repository(Protocol):
+    """Who loads and unloads on behalf of clients: see the methods of the same names of `InferenceService`."""
+
+    def entries(self) -> tuple[RepositoryEntry, ...]:
+        """What there is to load."""
+        ...
+
+    async def load(self, model: str) -> None:
+        """Load."""
+        ...
+
+    async def unload(self, model: str) -> None:
+        """Unload."""
+        ...
+
+
 class DataPlane:
     """The `InferenceService` of this machine."""
 
@@ -118,6 +132,8 @@ class DataPlane:
         self._quiet.set()
         self._batches: set[asyncio.Task[None]] = set()
         self._interface = PipelineInterface(pipeline, wiring)
+        self.loading: Repository | None = None
+        """Who loads and unloads; None: nobody does."""
 
     # --- what the plant calls ---------------------------------------------------------------------------------------
 
@@ -255,6 +271,26 @@ class DataPlane:
             raise
         finally:
             self._end(state, outcome, reason, response_s)
+
+    def statistics(self) -> tuple[ModelStatistics, ...]:
+        """What was done since the start."""
+        return ()
+
+    def repository(self) -> tuple[RepositoryEntry, ...]:
+        """What there is to load."""
+        return () if self.loading is None else self.loading.entries()
+
+    async def load(self, model: str) -> None:
+        """Load a variant; see `InferenceService.load`."""
+        if self.loading is None:
+            raise FailedError("nothing can be loaded here")
+        await self.loading.load(model)
+
+    async def unload(self, model: str) -> None:
+        """Unload a variant; see `InferenceService.unload`."""
+        if self.loading is None:
+            raise FailedError("nothing can be unloaded here")
+        await self.loading.unload(model)
 
     # --- a request's way --------------------------------------------------------------------------------------------
 

@@ -186,6 +186,7 @@ def _model_infos(pipeline: Pipeline, wiring: Wiring) -> dict[str, ModelInfo]:
             platform="trimtab_pipeline",
             inputs=wiring.request,
             outputs=wiring.answers,
+            max_rows=MAX_ROWS,
         )
     }
     for task in pipeline.tasks.values():
@@ -196,5 +197,6 @@ def _model_infos(pipeline: Pipeline, wiring: Wiring) -> dict[str, ModelInfo]:
             platform="onnxruntime_onnx",
             inputs=wired.inputs,
             outputs=wired.outputs,
+            max_rows=MAX_ROWS,
         )
     return infos

@@ -1,6 +1,7 @@
-"""What the protocol layers (REST now, gRPC next to it) call: one protocol-neutral handler with neutral values.
+"""What the protocol layers (REST and gRPC) call: one protocol-neutral handler with neutral values.
 
 Tensors are NumPy arrays whose leading axis counts the rows of the request; a row is one item of work for a task.
+Text and other bytes are arrays of Python `bytes` (dtype object), which the protocol calls BYTES.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tensor = NDArray[np.generic]
+
+FIRST_PRIORITY, DEFAULT_PRIORITY, LAST_PRIORITY = 1, 5, 9
+"""Priorities of a request: 1 is served first. A client that says none, or 0, gets the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,53 @@ class ModelInfo:
     platform: str
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    max_rows: int = 1
+    """Most rows of one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """How often something was done, and the seconds that it took in all."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatistics:
+    """What was done since the start, for the pipeline (no version) or for one variant of a task."""
+
+    model: str
+    version: str
+    """The variant; empty for the pipeline."""
+    last_inference_s: float | None = None
+    """Unix time of the last answer; None: there was none."""
+    items: int = 0
+    """Rows answered."""
+    executions: int = 0
+    """Batches; for the pipeline, requests."""
+    success: Spent = Spent()
+    fail: Spent = Spent()
+    queue: Spent = Spent()
+    """Waiting before service."""
+    compute: Spent = Spent()
+    """In service."""
+    batches: Mapping[int, Spent] = field(default_factory=dict)
+    """Rows of a batch → batches of that size and their service time."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryEntry:
+    """A thing that can be loaded or unloaded: the pipeline, a task, or a variant of a task."""
+
+    name: str
+    """The pipeline or the task."""
+    version: str
+    """The variant; empty for the pipeline and for a task as a whole."""
+    ready: bool
+    """A variant is ready when some replica holds it loaded."""
+    reason: str = ""
+    """Why it is not ready, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +100,8 @@ class InferRequest:
     """Names of the tensors wanted; None: all."""
     timeout_s: float | None = None
     """The client's own deadline, seconds from arrival; the smaller of it and the pipeline's SLO counts."""
+    priority: int = DEFAULT_PRIORITY
+    """From `FIRST_PRIORITY` to `LAST_PRIORITY`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,5 +141,32 @@ class InferenceService(Protocol):
 
         Raises:
             RequestError: one of its subclasses; each carries a bounded `reason`.
+        """
+        ...
+
+    def statistics(self) -> tuple[ModelStatistics, ...]:
+        """What was done since the start: the pipeline first, then every variant of its tasks."""
+        ...
+
+    def repository(self) -> tuple[RepositoryEntry, ...]:
+        """What there is to load: the pipeline, then each task and its variants."""
+        ...
+
+    async def load(self, model: str) -> None:
+        """Let the planner use a variant (`<task>.<variant>`), all variants of a task, or of the pipeline; read its file
+        anew. What is served meanwhile is not disturbed, and when the new file cannot be served the old one stays.
+
+        Raises:
+            UnknownModelError: there is no such thing.
+            FailedError: it cannot be loaded, with the reason.
+        """
+        ...
+
+    async def unload(self, model: str) -> None:
+        """Take a variant (`<task>.<variant>`) out of service and free its memory; requests under way are answered.
+
+        Raises:
+            UnknownModelError: there is no such thing.
+            InvalidInputError: it is the last variant of its task, a task or the pipeline: these cannot be unloaded.
         """
         ...

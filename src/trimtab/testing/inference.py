@@ -7,7 +7,15 @@ import asyncio
 import numpy as np
 
 from trimtab.errors import UnknownModelError
-from trimtab.runtime.service import InferRequest, InferResponse, ModelInfo, TensorInfo
+from trimtab.runtime.service import (
+    InferRequest,
+    InferResponse,
+    ModelInfo,
+    ModelStatistics,
+    RepositoryEntry,
+    Spent,
+    TensorInfo,
+)
 
 
 class EchoService:
@@ -29,6 +37,8 @@ class EchoService:
         """Set once a call came in."""
         self.gave_up = asyncio.Event()
         """Set once a call was cancelled."""
+        self.loads: list[tuple[str, str]] = []
+        """Calls of `load` and `unload` and the names they had."""
         self._free = asyncio.Event()
         if not held:
             self._free.set()
@@ -40,7 +50,7 @@ class EchoService:
     def models(self) -> tuple[ModelInfo, ...]:
         """One model with one tensor in and out, FP32, four numbers a row."""
         tensor = (TensorInfo("x", np.dtype(np.float32), (-1, 4)),)
-        return (ModelInfo("echo", ("plain",), "echo", tensor, tensor),)
+        return (ModelInfo("echo", ("plain",), "echo", tensor, tensor, max_rows=64),)
 
     def live(self) -> bool:
         """Always."""
@@ -73,3 +83,34 @@ class EchoService:
             id=request.id,
             parameters={"variant.echo": "plain", "accuracy": 1.0},
         )
+
+    def statistics(self) -> tuple[ModelStatistics, ...]:
+        """One answer a second, each of which took a tenth of it."""
+        count = len(self.requests)
+        spent = Spent(count, 0.1 * count)
+        return (
+            ModelStatistics(
+                model="echo",
+                version="plain",
+                last_inference_s=1e9 if count else None,
+                items=count,
+                executions=count,
+                success=spent,
+                compute=spent,
+                batches={1: spent},
+            ),
+        )
+
+    def repository(self) -> tuple[RepositoryEntry, ...]:
+        """The model and its version."""
+        return (RepositoryEntry("echo", "", self.is_ready), RepositoryEntry("echo", "plain", self.is_ready))
+
+    async def load(self, model: str) -> None:
+        """Remember that it was asked."""
+        self.ready(model)
+        self.loads.append(("load", model))
+
+    async def unload(self, model: str) -> None:
+        """Remember that it was asked."""
+        self.ready(model)
+        self.loads.append(("unload", model))
