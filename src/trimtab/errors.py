@@ -12,6 +12,7 @@
     ├── JournalError             a decision journal cannot be read or replayed
     ├── PlantError               a plant could not do what it was asked to
     │   ├── WorkerError          a worker process failed
+    │   │   └── WorkerLostError  it is gone, with all that it had accepted
     │   └── AddressInUseError    the port is taken
     ├── MissingExtraError        an optional dependency is not installed
     └── RequestError             a single request cannot be answered
@@ -111,6 +112,10 @@ class PlantError(TrimtabError):
 
 class WorkerError(PlantError):
     """A worker process failed."""
+
+
+class WorkerLostError(WorkerError):
+    """A worker process is gone; what it had accepted may be tried elsewhere."""
 
 
 class AddressInUseError(PlantError):

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
+import os
+import pwd
+import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,9 +27,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import typer
 from tests import models
 from tests.control.clocked import CLOCKED
 
+from trimtab.cli.serve import serve
 from trimtab.control.journal import read_journal
 from trimtab.control.replay import replay
 
@@ -66,7 +75,7 @@ def spec(tmp_path: Path) -> Path:
 
 
 def command(spec: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "trimtab", "serve", str(spec), "--port", "0", *more]
+    return [sys.executable, "-m", "trimtab", "serve", str(spec), "--port", "0", "--grpc-port", "0", *more]
 
 
 @dataclass
@@ -74,8 +83,10 @@ class Served:
     process: subprocess.Popen[str]
     url: str
 
-    def workers(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+    def workers(self, module: str = "") -> list[psutil.Process]:
+        """Its processes; those that run `module`, or all."""
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        return [p for p in found if not module or f"trimtab.runtime.{module}" in p.cmdline()]
 
     def ask(self, value: float = 1.0) -> tuple[int, dict[str, object]]:
         body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [value] * 4}]}
@@ -96,8 +107,10 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(spec: Path, *more: str) -> Iterator[Served]:
-    with subprocess.Popen(command(spec, *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def serving(spec: Path, *more: str, user: int | None = None) -> Iterator[Served]:
+    with subprocess.Popen(
+        command(spec, *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, user=user
+    ) as process:
         try:
             assert process.stdout is not None
             assert select.select([process.stdout], [], [], WITHIN_S)[0], "it did not say that it serves"
@@ -145,7 +158,7 @@ def test_requests_under_way_are_answered_when_it_stops(spec: Path) -> None:
 def test_no_worker_outlives_a_killed_gateway(spec: Path) -> None:
     with serving(spec) as served:
         workers = served.workers()
-        assert len(workers) == 2
+        assert len(served.workers("worker")) == 2
         served.process.kill()
         assert not psutil.wait_procs(workers, timeout=10)[1]
 
@@ -153,7 +166,7 @@ def test_no_worker_outlives_a_killed_gateway(spec: Path) -> None:
 def test_a_worker_killed_under_load_is_replaced_and_every_request_is_told(spec: Path) -> None:
     with serving(spec) as served, ThreadPoolExecutor(8) as pool:
         asking = [pool.submit(served.ask, 1.0) for _ in range(100)]
-        served.workers()[0].send_signal(signal.SIGKILL)
+        served.workers("worker")[0].send_signal(signal.SIGKILL)
         answers = [future.result() for future in asking]
         assert {status for status, _ in answers} <= {200, 503, 504}
         for status, body in answers:
@@ -276,3 +289,107 @@ def test_a_signal_while_it_starts_ends_it(spec: Path) -> None:
         assert process.returncode == 0, errors
         assert "stopped" in output
         assert not psutil.wait_procs(workers, timeout=5)[1]
+
+
+def figures(served: Served, name: str) -> dict[str, float]:
+    """Values of one metric, by labels."""
+    rows = [row.rsplit(" ", 1) for row in served.get("/metrics").splitlines() if row.startswith(name)]
+    return {labels[len(name) :]: float(value) for labels, value in rows}
+
+
+def test_two_gateways_serve_one_queue_and_every_request_is_told(spec: Path) -> None:
+    with serving(spec, "--gateways", "2") as served, ThreadPoolExecutor(8) as pool:
+        fronts = served.workers("gateway.process")
+        assert len(fronts) == 2
+        bad = b'{"inputs": 1}'
+        asking = [pool.submit(served.ask) for _ in range(100)]
+        wrong = [pool.submit(served.post, "/v2/models/sums/infer", bad) for _ in range(30)]
+        answered = Counter(future.result()[0] for future in asking)
+        assert {future.result()[0] for future in wrong} == {400}
+        assert set(answered) <= {200, 503, 504}
+        assert answered[200] > 0
+        offered = figures(served, "trimtab_requests_offered_total")
+        ended = figures(served, "trimtab_requests_total")
+        assert sum(offered.values()) == sum(ended.values()) == 100
+        told = sum(value for labels, value in ended.items() if 'outcome="in_time"' in labels or '"late"' in labels)
+        assert told == answered[200]
+        assert sum(figures(served, "trimtab_rejected_requests_total").values()) == 30
+        assert stop(served, signal.SIGTERM) == (0, "")
+
+
+def test_a_gateway_killed_under_load_comes_back(spec: Path) -> None:
+    with serving(spec, "--gateways", "2") as served, ThreadPoolExecutor(8) as pool:
+        front, other = served.workers("gateway.process")
+
+        def ask(_: int) -> int:
+            try:
+                return served.ask()[0]
+            except (OSError, http.client.HTTPException):  # it was this client's front
+                return 0
+
+        first = pool.map(ask, range(60))
+        front.kill()
+        assert set(first) <= {0, 200, 503, 504}
+        assert ask(0) == 200
+        end_s = time.monotonic() + WITHIN_S
+        while len(served.workers("gateway.process")) < 2:
+            assert time.monotonic() < end_s, "the gateway was not started again"
+            time.sleep(0.05)
+        assert other.is_running()
+        offered, ended = (figures(served, f"trimtab_{name}_total") for name in ("requests_offered", "requests"))
+        assert sum(offered.values()) == sum(ended.values())
+        code, errors = stop(served, signal.SIGTERM)
+        assert code == 0
+        assert "starting it again" in errors
+
+
+def test_gateways_end_with_a_killed_data_plane(spec: Path) -> None:
+    with serving(spec, "--gateways", "2") as served:
+        started = served.workers()
+        assert len(served.workers("worker")) == len(served.workers("gateway.process")) == 2
+        served.process.kill()
+        assert not psutil.wait_procs(started, timeout=10)[1]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
+def test_it_runs_as_a_user_without_rights(spec: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(spec.parent, folder, dirs_exist_ok=True)
+        folder.chmod(0o755)
+        look = [sys.executable, "-c", "import trimtab"]
+        try:
+            subprocess.run(look, user=nobody.pw_uid, capture_output=True, check=True)
+        except (PermissionError, subprocess.CalledProcessError):
+            pytest.skip("this Python is closed to other users")
+        with serving(folder / spec.name, "--gateways", "1", user=nobody.pw_uid) as served:
+            assert psutil.Process(served.process.pid).uids().effective == nobody.pw_uid
+            assert {worker.uids().effective for worker in served.workers()} == {nobody.pw_uid}
+            assert served.ask()[0] == 200
+            assert stop(served, signal.SIGTERM) == (0, "")
+
+
+def test_the_page_lists_every_option() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/serve.md").read_text()
+    told = dict(re.findall(r"^\| (`-.*?) \| (.*?) \|", page, re.MULTILINE))
+    listed = {option for cell in told for option in re.findall(r"(--[a-z-]+)", cell)}
+    app = typer.Typer()
+    app.command()(serve)
+    options = [p for p in typer.main.get_command(app).params if any(name.startswith("--") for name in p.opts)]
+    assert listed == {
+        flag
+        for o in options
+        for flag in (*o.opts, *o.secondary_opts)
+        if flag.startswith("--") and "completion" not in flag
+    }
+    for option in options:
+        if isinstance(option.default, (str, int, float)) and not isinstance(option.default, bool):
+            cell = next(default for names, default in told.items() if f"`{option.opts[0]} " in names)
+            assert cell == f"`{option.default}`"
+
+
+def test_options_that_contradict_each_other_are_said(spec: Path, tmp_path: Path) -> None:
+    assert "cannot share a port" in refused(spec, "--port", "9000", "--grpc-port", "9000")
+    assert "key without a certificate" in refused(spec, "--tls-key", str(tmp_path / "key.pem"))
+    assert "cannot read the token" in refused(spec, "--token-file", str(tmp_path / "none"))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pytest
 from tests.control.clocked import CLOCKED, Clocked
 
 from trimtab.control.controller import Controller
-from trimtab.control.journal import JournalEntry, JournalWriter, header_of, read_journal
+from trimtab.control.journal import JournalEntry, JournalWriter, Resumption, header_of, read_journal
+from trimtab.control.making import change, controller_of, header_after, resume
 from trimtab.control.replay import replay
 from trimtab.control.settings import ControllerSettings, forecaster_for, settings_for
 from trimtab.errors import JournalError
@@ -237,3 +240,93 @@ def test_numbers_survive_the_file_to_the_last_bit(make_controller: MakeControlle
     with JournalWriter(tmp_path / "j.jsonl", header_of(controller, "trimtab")) as journal:
         journal.append(JournalEntry(seen, None, "none"))
     assert read_journal(tmp_path / "j.jsonl").entries[0].observation == seen
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """As on a full disk: writes beyond it are cut short, then fail."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_whole_lines_and_nothing_is_lost_when_there_is_room_again(
+    make_controller: MakeController, tmp_path: Path
+) -> None:
+    entries = record(make_controller(), tmp_path / "whole.jsonl", "trimtab", seconds=20)
+    path = tmp_path / "j.jsonl"
+    with JournalWriter(path, header_of(make_controller(), "trimtab")) as journal:
+        for entry in entries[:3]:
+            journal.append(entry)
+        with files_of_at_most(path.stat().st_size + 700):
+            for entry in entries[3:12]:
+                with suppress(JournalError):
+                    journal.append(entry)
+            assert journal.waiting
+            read = read_journal(path)
+            assert not read.torn
+            assert read.entries == tuple(entries[: len(read.entries)])
+            assert replay(read) == ()
+            with pytest.raises(JournalError, match="cannot be written"):
+                journal.append(entries[12])
+        for entry in entries[13:]:
+            journal.append(entry)
+        assert journal.waiting == 0
+    assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_a_disk_that_stays_full_ends_the_journal_readable(
+    make_controller: MakeController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trimtab.control.journal.MOST_WAITING", 3)
+    entries = record(make_controller(), tmp_path / "whole.jsonl", "trimtab", seconds=9)
+    path = tmp_path / "j.jsonl"
+    with JournalWriter(path, header_of(make_controller(), "trimtab")) as journal:
+        journal.append(entries[0])
+        with files_of_at_most(path.stat().st_size + 7):
+            for entry in entries[1:5]:
+                with pytest.raises(JournalError):
+                    journal.append(entry)
+        with pytest.raises(JournalError, match="has ended"):
+            journal.append(entries[5])
+        assert journal.waiting == 0
+    assert read_journal(path).entries == tuple(entries[:1])
+
+
+def test_no_room_for_a_header_leaves_no_file(make_controller: MakeController, tmp_path: Path) -> None:
+    with files_of_at_most(10), pytest.raises(JournalError, match="cannot be written"):
+        JournalWriter(tmp_path / "j.jsonl", header_of(make_controller(), "trimtab"))
+    assert not (tmp_path / "j.jsonl").exists()
+
+
+def test_a_change_of_variants_and_a_fresh_controller_replay(make_controller: MakeController, tmp_path: Path) -> None:
+    header = header_of(make_controller(), "trimtab")
+    first, path = make_controller(), tmp_path / "j.jsonl"
+    day = [observation(float(s), 20 + 3 * s) for s in range(1, 25)]
+    entries = [JournalEntry(None, first.start(0.5))]
+    entries += [JournalEntry(o, first.step(o)) for o in day[:8]]
+    without = ("read.heavy",)
+    entries.append(JournalEntry(None, change(first, header, 8.5, without), without=without))
+    entries += [JournalEntry(o, first.step(o)) for o in day[8:12]]
+    entries.append(JournalEntry(day[12], None, "it hung", lost=True))
+    assert first.plan is not None
+    how = Resumption(first.plan, recalled=10, clock_s=3.0)
+    second = controller_of(header_after(header, how))
+    entries.append(JournalEntry(None, resume(second, 13.5, how, day[3:13]), resumed=how))
+    entries.append(JournalEntry(None, change(second, header, 13.5, without), without=without))
+    entries += [JournalEntry(o, second.step(o)) for o in day[13:]]
+    with JournalWriter(path, header) as journal:
+        for entry in entries:
+            journal.append(entry)
+    read = read_journal(path)
+    assert read.entries == tuple(entries)
+    assert replay(read) == ()
+    assert replay(read, forecaster=make_controller().forecaster, policy=make_policy("trimtab")) == ()
+    used = [e.decision.plan.tasks["read"] for e in entries if e.decision]
+    assert any("heavy" in task.resident for task in used[:9])
+    assert not any("heavy" in task.resident for task in used[9:])
+    forgot = [replace(e, resumed=replace(how, recalled=0)) if e.resumed else e for e in entries]
+    assert {d.what for d in replay(replace(read, entries=tuple(forgot)))} >= {"steps"}

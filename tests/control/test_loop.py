@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -12,7 +14,7 @@ from trimtab.control.journal import JournalEntry, JournalHeader, JournalWriter, 
 from trimtab.control.loop import ControlLoop
 from trimtab.control.protocols import Decision
 from trimtab.control.replay import replay
-from trimtab.errors import PlanRequestError, PlantError
+from trimtab.errors import JournalError, PlanRequestError, PlantError
 from trimtab.observe.model import Observation
 from trimtab.plan.model import PlanRequest, PlanResult
 from trimtab.plan.policies import make_policy
@@ -202,3 +204,103 @@ def test_a_journalled_run_replays_even_over_failures(make_controller: MakeContro
     journal = read_journal(tmp_path / "j.jsonl")
     assert len(journal.entries) == 6
     assert replay(journal) == ()
+
+
+def test_a_full_disk_is_said_once_and_so_is_room_again(
+    make_controller: MakeController, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full:
+        full = True
+
+        def append(self, entry: JournalEntry) -> None:
+            if self.full:
+                raise JournalError("no space left")
+
+    async def scenario() -> None:
+        journal = Full()
+        loop = ControlLoop(make_controller(), FakePlant(heavy_load(5)), ManualClock(), journal=cast("Any", journal))
+        await loop.start()
+        for _ in range(3):
+            await loop.turn()
+        assert loop.stats.journal_errors == 4
+        journal.full = False
+        await loop.turn()
+        await loop.turn()
+        assert loop.stats.journal_errors == 4
+
+    asyncio.run(scenario())
+    assert caplog.text.count("not recorded for now") == 1
+    assert caplog.text.count("recorded again") == 1
+
+
+class Leaping(ManualClock):
+    """A clock that leaps while nobody looks, as after a suspension."""
+
+    leapt_s = 0.0
+
+    def now_s(self) -> float:
+        return super().now_s() + self.leapt_s
+
+
+def test_a_clock_that_leaps_forward_makes_up_for_no_turns(make_controller: MakeController) -> None:
+    async def scenario() -> None:
+        clock, stop = Leaping(), asyncio.Event()
+        away = replace(observation(63.0, 20), window_s=61.0, arrivals=(20, *[None] * 60))
+        plant = FakePlant([observation(1.0, 20), observation(2.0, 20), away, observation(64.0, 20)])
+        seen: list[float] = []
+        loop = ControlLoop(make_controller(), plant, clock, on_turn=lambda _, __: seen.append(clock.now_s()))
+        await loop.start()
+        running = asyncio.create_task(loop.run(stop))
+        for leap_s in (0.0, 0.0, 60.0, 0.0):
+            await clock.someone_sleeps()
+            clock.leapt_s += leap_s
+            await clock.advance(1.0)
+        await clock.someone_sleeps()
+        stop.set()
+        stats = await running
+        assert seen == [0.0, 1.0, 2.0, 63.0, 64.0]
+        assert (stats.decide_errors, stats.apply_errors) == (0, 0)
+
+    asyncio.run(scenario())
+
+
+def test_it_stops_while_a_decision_hangs(make_controller: MakeController) -> None:
+    async def scenario() -> None:
+        policy, clock, stop = Broken(), ManualClock(), asyncio.Event()
+        policy.gate = threading.Event()
+        loop = ControlLoop(make_controller(policy), FakePlant(heavy_load(1)), clock, decide_within_s=0.01)
+        policy.gate.set()
+        await loop.start()
+        policy.gate.clear()
+        running = asyncio.create_task(loop.run(stop))
+        await clock.someone_sleeps()
+        await clock.advance(1.0)
+        while loop.stats.overruns == 0:  # noqa: ASYNC110 — the bound is in real time; nothing else tells of it
+            await asyncio.sleep(0.001)
+        stop.set()
+        await running
+        policy.gate.set()
+
+    asyncio.run(scenario())
+
+
+def test_variants_are_taken_away_and_given_back(make_controller: MakeController) -> None:
+    async def scenario() -> None:
+        plant = FakePlant(heavy_load(3))
+        loop = ControlLoop(make_controller(), plant, ManualClock())
+        await loop.start()
+        await loop.turn()
+        await loop.plan_without({"read.light", "locate.heavy"})
+        assert plant.plan is not None
+        assert "light" not in plant.plan.tasks["read"].resident
+        before = plant.plan
+        with pytest.raises(PlanRequestError, match="without a variant"):
+            await loop.plan_without({"read.light", "read.middle", "read.heavy"})
+        assert plant.plan == before
+        await loop.plan_without(set())
+        assert plant.plan == before, "a plan that may be kept is kept"
+        await loop.turn()
+        await loop.turn()
+        assert "light" in plant.plan.tasks["read"].resident
+
+    asyncio.run(scenario())

@@ -139,3 +139,32 @@ def test_a_variant_that_was_not_profiled_at_this_shape_is_left_alone() -> None:
     batch, _ = dispatcher.tasks["read"].next_batch(0.0, 1, 1)
     assert batch is not None
     assert batch.variant == "read-l"
+
+
+def test_admission_counts_nobody_who_is_less_urgent(dispatcher: PipelineDispatcher[str]) -> None:
+    idle, one = {"find": 0, "read": 0}, {"find": 1, "read": 1}
+    for i in range(50):
+        dispatcher.tasks["read"].push(f"usual {i}", 1.0, 5)
+    for i in range(10):
+        dispatcher.tasks["read"].push(f"urgent {i}", 1.0, 2)
+    alone_s = 0.002 + 0.004
+    assert dispatcher.predicted_response_s(idle, one, level=1) == pytest.approx(alone_s)
+    assert dispatcher.predicted_response_s(idle, one, level=2) == pytest.approx(alone_s + 10 * 0.004 - 0.002)
+    assert dispatcher.predicted_response_s(idle, one, level=5) == pytest.approx(alone_s + 60 * 0.004 - 0.002)
+    assert dispatcher.predicted_response_s(idle, one) == dispatcher.predicted_response_s(idle, one, level=9)
+
+
+def test_a_mix_has_the_time_of_its_slowest_planned_variant() -> None:
+    dispatcher: PipelineDispatcher[str] = PipelineDispatcher(pipeline(), profile())
+    single = plan("find-l", "read-l", may_use=False)
+    halves = (Allocation("read-s", 1, 1, 1, 4, 0.5), Allocation("read-l", 1, 1, 1, 4, 0.5))
+    mixed = replace(single.tasks["read"], allocations=halves)
+    dispatcher.follow(Plan({**single.tasks, "read": mixed}, rate_rps=10.0))
+    dispatcher.tasks["read"].serve_with([1, 1])
+    # find-l 10 ms, read-l 40 ms: with 49 ms left `find` has 9.8 ms, too little by plan; what `read` needs at least is 4.
+    find = dispatcher.tasks["find"]
+    find.push("a", 0.049)
+    batch, lost = find.next_batch(0.0, 1, 1)
+    assert batch is not None
+    assert (batch.variant, lost) == ("find-l", ())
+    assert dispatcher.predicted_response_s({"find": 0, "read": 0}, {"find": 1, "read": 2}) == pytest.approx(0.014)

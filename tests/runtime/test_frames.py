@@ -122,3 +122,32 @@ def test_a_tensor_longer_than_its_frame_is_refused() -> None:
 def test_a_dtype_that_is_not_served_cannot_be_sent() -> None:
     with pytest.raises(WorkerError, match="'x' cannot be sent"):
         encode(frames.Run(1, "v"), {"x": np.array(["text"])})
+
+
+@given(
+    hnp.arrays(
+        object, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4), elements=st.binary(max_size=9)
+    ),
+    st.integers(1, 200),
+)
+def test_text_and_bytes_arrive_as_they_were(tensor: np.ndarray, chunk: int) -> None:
+    data = b"".join(encode(frames.Run(1, "v"), {"t": tensor, "n": np.arange(3)}))
+    (frame,) = feed(Decoder(), data, chunk)
+    assert frame.tensors["t"].dtype == np.dtype(object)
+    assert frame.tensors["t"].shape == tensor.shape
+    assert frame.tensors["t"].tolist() == tensor.tolist()
+    assert frame.tensors["n"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("odd", [None, "", 0, 1.5, "text"])
+def test_an_object_that_is_no_bytes_cannot_be_sent(odd: object) -> None:
+    with pytest.raises(WorkerError, match=r"'x' cannot be sent: got .*, wanted bytes"):
+        encode(frames.Run(1, "v"), {"x": np.array([b"a", odd], object)})
+
+
+def test_lengths_that_reach_beyond_the_frame_are_refused() -> None:
+    data = bytearray(b"".join(encode(frames.Run(1, "v"), {"x": np.array([b"abc", b"de"], object)})))
+    table = data.index(b"\x03\x00\x00\x00\x02\x00\x00\x00abcde")
+    data[table : table + 4] = b"\xff\xff\xff\xff"
+    with pytest.raises(WorkerError, match="too short for tensor 'x'"):
+        feed(Decoder(), bytes(data), 1000)

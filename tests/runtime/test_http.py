@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trimtab.errors import (
     DeadlineError,
@@ -21,8 +23,9 @@ from trimtab.errors import (
     TooLargeError,
     UnknownModelError,
 )
-from trimtab.runtime.http import AsgiApp, HttpLimits, Message, make_app
+from trimtab.runtime.http import AsgiApp, HttpLimits, Message, Receive, Send, make_app
 from trimtab.runtime.metrics import Metrics
+from trimtab.runtime.security import Security
 from trimtab.spec.model import Pipeline, Slo, Task, Variant
 from trimtab.testing.inference import EchoService
 
@@ -403,3 +406,174 @@ def test_nothing_is_logged_for_bad_requests(caplog: pytest.LogCaptureFixture) ->
     ask("POST", INFER, b"{")
     ask("GET", "/nowhere")
     assert [record for record in caplog.records if record.name.startswith("trimtab")] == []
+
+
+# --- statistics, configuration and the repository ---
+
+
+def test_configuration_and_statistics() -> None:
+    service = EchoService()
+    ask("POST", INFER, BODY, service=service)
+    assert ask("GET", "/v2/models/echo/config").json["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [4]}]
+    paths = ("/v2/models/stats", "/v2/models/echo/stats", "/v2/models/echo/versions/plain/stats")
+    for answer in (ask("GET", path, service=service) for path in paths):
+        (stats,) = answer.json["model_stats"]
+        assert (stats["name"], stats["version"], stats["inference_count"]) == ("echo", "plain", 1)
+    assert ask("GET", "/v2/models/other/stats").status == 404
+    assert {"statistics", "model_configuration", "model_repository"} <= set(ask("GET", "/v2").json["extensions"])
+
+
+def test_the_index_of_the_repository() -> None:
+    service = EchoService()
+    assert len(ask("POST", "/v2/repository/index", service=service).json) == 2
+    service.is_ready = False
+    assert [entry["state"] for entry in ask("POST", "/v2/repository/index", service=service).json] == [
+        "UNAVAILABLE"
+    ] * 2
+    assert ask("POST", "/v2/repository/index", b'{"ready": true}', service=service).json == []
+    assert ask("POST", "/v2/repository/index", b'{"ready": 1}').status == 400
+    assert ask("GET", "/v2/repository/index").status == 405
+
+
+def test_load_and_unload() -> None:
+    service = EchoService()
+    assert ask("POST", "/v2/repository/models/echo/load", service=service).json == {"name": "echo", "load": True}
+    body = b'{"parameters": {"unload_dependents": true}}'
+    assert ask("POST", "/v2/repository/models/echo/unload", body, service=service).status == 200
+    assert service.loads == [("load", "echo"), ("unload", "echo")]
+    assert ask("POST", "/v2/repository/models/other/load").status == 404
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"config": "{}"}, {"file:1/model.onnx": "AA=="}, {"other": 1}, {"unload_dependents": True}]
+)
+def test_nothing_is_loaded_from_the_network(parameters: dict[str, Any]) -> None:
+    service = EchoService()
+    answer = ask(
+        "POST", "/v2/repository/models/echo/load", json.dumps({"parameters": parameters}).encode(), service=service
+    )
+    assert (answer.status, service.loads) == (400, [])
+    assert next(iter(parameters)) in answer.json["error"]
+
+
+def _ask_app(app: AsgiApp, method: str, path: str, body: bytes = b"", headers: Headers | None = None) -> Answer:
+    answer, _ = asyncio.run(_exchange(app, method, path, [body], headers or {}))
+    assert answer is not None
+    return answer
+
+
+def test_loading_can_be_forbidden() -> None:
+    service = EchoService()
+    app = make_app(service, _metrics(), repository=False)
+    for action in ("load", "unload"):
+        assert _ask_app(app, "POST", f"/v2/repository/models/echo/{action}").status == 403
+    assert service.loads == []
+    assert _ask_app(app, "POST", "/v2/repository/index").status == 200
+
+
+def test_every_path_but_health_needs_the_token() -> None:
+    app = make_app(EchoService(), _metrics(), security=Security(token="0123456789abcdef"))
+    for path in ("/v2", "/metrics", "/openapi.json", "/docs", "/nowhere", "/v2/models/echo"):
+        answer = _ask_app(app, "GET", path)
+        assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Bearer realm="trimtab"')
+        assert answer.json["error"]
+    assert _ask_app(app, "POST", INFER, BODY, {"authorization": "Bearer wrong"}).status == 401
+    assert _ask_app(app, "POST", INFER, BODY, {"authorization": "Bearer 0123456789abcdef"}).status == 200
+    for path in ("/v2/health/live", "/v2/health/ready/"):
+        assert _ask_app(app, "GET", path).status == 200
+
+
+# --- priorities, and bodies together ---
+
+
+@pytest.mark.parametrize(("sent", "served"), [(0, 5), (1, 1), (9, 9), (None, 5)])
+def test_priority_reaches_the_service(sent: int | None, served: int) -> None:
+    service = EchoService()
+    body = json.dumps({"inputs": [TENSOR], "parameters": {"priority": sent}}).encode()
+    assert ask("POST", INFER, body, service=service).status == 200
+    assert service.requests[0].priority == served
+
+
+@pytest.mark.parametrize("sent", [-1, 10, 1.5, True, "1", 2**70])
+def test_a_priority_that_is_none(sent: object) -> None:
+    body = json.dumps({"inputs": [TENSOR], "parameters": {"priority": sent}}).encode()
+    assert ask("POST", INFER, body).status == 400
+
+
+def test_all_bodies_together_have_a_limit() -> None:
+    async def run() -> None:
+        service, metrics = EchoService(held=True), _metrics()
+        app = make_app(service, metrics, HttpLimits(bodies_bytes=2 * len(BODY) - 1))
+        first = asyncio.create_task(_exchange(app, "POST", INFER, [BODY], {}))
+        await service.called.wait()
+        answer, _ = await _exchange(app, "POST", INFER, [BODY], {})
+        assert answer is not None
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        labels = {"pipeline": "pipe", "protocol": "rest", "reason": "busy"}
+        assert metrics.registry.get_sample_value("trimtab_rejected_requests_total", labels) == 1
+        service.release()
+        assert (await first)[0] is not None
+        for _ in range(3):  # what was held is given back, whatever the answer was
+            answer, _ = await _exchange(app, "POST", INFER, [BODY], {})
+            assert answer is not None
+            assert answer.status == 200
+
+    asyncio.run(run())
+
+
+# --- whatever is sent ---
+
+_BINARY_TENSOR = {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": 16}}
+_BINARY_HEADER = json.dumps({"inputs": [_BINARY_TENSOR]}).encode()
+
+
+@given(st.data())
+def test_no_bytes_make_it_fail(data: st.DataObject) -> None:
+    binary = data.draw(st.booleans())
+    body = bytearray(_BINARY_HEADER + bytes(16) if binary else BODY)
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, len(body)))
+        body[at : at + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
+    headers = {"inference-header-content-length": str(len(_BINARY_HEADER))} if binary else {}
+    answer = _ask_app(make_app(EchoService(), _METRICS), "POST", INFER, bytes(body), headers)
+    assert answer.status in (200, 400)
+    json.loads(answer.body)
+
+
+@given(
+    st.sampled_from(["GET", "POST", "HEAD", "PUT"]),
+    st.text(max_size=40),
+    st.text(st.characters(max_codepoint=255), max_size=30),
+)
+def test_no_path_and_no_header_makes_it_fail(method: str, path: str, value: str) -> None:
+    names = (
+        "inference-header-content-length",
+        "content-length",
+        "content-encoding",
+        "authorization",
+        "accept",
+        "grpc-timeout",
+    )
+    headers = [(name.encode(), value.encode("latin-1")) for name in names]
+    for where in ("/" + path, "/v2/models/" + path, INFER):
+        sent: list[Message] = []
+
+        async def send(message: Message, into: list[Message] = sent) -> None:
+            into.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": BODY, "more_body": False}
+
+        for token in ("0123456789abcdef", None):
+            sent.clear()
+            app = make_app(EchoService(), _METRICS, security=Security(token=token))
+            scope: Message = {"type": "http", "method": method, "path": where, "headers": headers}
+            asyncio.run(_call(app, scope, receive, send))
+            assert sent[0]["status"] < 500
+
+
+async def _call(app: AsgiApp, scope: Message, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)
+
+
+_METRICS = _metrics()

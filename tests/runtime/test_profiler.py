@@ -19,7 +19,8 @@ from trimtab.runtime import affinity
 from trimtab.runtime.agenda import Settings, plan_measurements
 from trimtab.runtime.machine import describe_machine
 from trimtab.runtime.measuring import Effort, check_capacity, made_up_inputs
-from trimtab.runtime.model_file import inspect_model
+from trimtab.runtime.models.model import Interface, ModelSource
+from trimtab.runtime.models.registry import inspect_source, source_of
 from trimtab.runtime.profiler import Step, measure
 from trimtab.runtime.replica import Replica
 from trimtab.spec.model import Edge, Pipeline, Slo, Task, Variant
@@ -44,6 +45,14 @@ def pipeline(tmp_path: Path) -> Pipeline:
     )
 
 
+def models_of(pipeline: Pipeline) -> dict[str, dict[str, ModelSource]]:
+    return {task.name: {v.name: source_of(v) for v in task.variants.values()} for task in pipeline.tasks.values()}
+
+
+def inspect_model(path: Path) -> Interface:
+    return inspect_source(ModelSource("onnx", path))
+
+
 @live
 def test_a_profile_is_measured_saved_and_resumed(pipeline: Pipeline, tmp_path: Path) -> None:
     target = tmp_path / "profile.json"
@@ -56,7 +65,7 @@ def test_a_profile_is_measured_saved_and_resumed(pipeline: Pipeline, tmp_path: P
             load_profile(target)  # what is saved at any moment is a valid profile
 
     agenda = plan_measurements(pipeline, SETTINGS, HERE)
-    result = asyncio.run(measure(pipeline, SETTINGS, agenda, on_step))
+    result = asyncio.run(measure(models_of(pipeline), SETTINGS, agenda, on_step))
 
     assert [step.done for step in steps] == list(range(1, 3 + 6 + 3 + 1))
     assert {step.of for step in steps} == {12}
@@ -80,7 +89,7 @@ def test_a_profile_is_measured_saved_and_resumed(pipeline: Pipeline, tmp_path: P
     more = replace(SETTINGS, batches=(1, 2, 3), check_seconds=None, variants=frozenset({"last"}))
     agenda = plan_measurements(pipeline, more, HERE, kept)
     assert [(c.variant, c.batch) for c in agenda.cells] == [("last", 3)]
-    grown = asyncio.run(measure(pipeline, more, agenda, lambda _: None))
+    grown = asyncio.run(measure(models_of(pipeline), more, agenda, lambda _: None))
     assert grown.variants["second"]["last"].batches(1, 1) == (1, 2, 3)
     assert grown.variants["first"] == kept.variants["first"]
     assert not psutil.Process().children(recursive=True)
@@ -91,7 +100,7 @@ def test_a_profile_is_measured_saved_and_resumed(pipeline: Pipeline, tmp_path: P
 def test_shapes_are_measured_by_changing_the_running_replica(pipeline: Pipeline) -> None:
     settings = Settings((1, 2), (1,), Effort(0.0, 3), frozenset({"heavy"}), check_seconds=None)
     agenda = plan_measurements(pipeline, settings, HERE)
-    result = asyncio.run(measure(pipeline, settings, agenda, lambda _: None))
+    result = asyncio.run(measure(models_of(pipeline), settings, agenda, lambda _: None))
     assert result.variants["first"]["heavy"].shapes() == ((1, 1), (2, 1), (2, 2))
     assert "second" not in result.variants
 
@@ -108,7 +117,7 @@ def test_an_interruption_keeps_what_was_measured_and_leaves_no_process(pipeline:
 
     async def interrupted() -> None:
         agenda = plan_measurements(pipeline, SETTINGS, HERE)
-        running = asyncio.create_task(measure(pipeline, SETTINGS, agenda, on_step))
+        running = asyncio.create_task(measure(models_of(pipeline), SETTINGS, agenda, on_step))
         await reached.wait()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -131,7 +140,7 @@ def test_a_load_beyond_the_capacity_is_seen_as_not_sustained(pipeline: Pipeline)
         replica = await Replica.start(
             replica_id="r",
             task="first",
-            models={"heavy": path},
+            models={"heavy": ModelSource("onnx", path)},
             core_ids=affinity.usable_cores()[:1],
             threads=1,
             thread_options=(1,),

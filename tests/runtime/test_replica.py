@@ -20,6 +20,7 @@ from tests import models
 
 from trimtab.errors import InvalidInputError, ModelError, WorkerError
 from trimtab.runtime import affinity, frames
+from trimtab.runtime.models.model import ModelSource
 from trimtab.runtime.replica import BatchResult, Replica
 from trimtab.runtime.service import Tensor
 from trimtab.runtime.worker import EXIT_BAD_BYTES
@@ -48,7 +49,7 @@ async def start(files: Mapping[str, Path], *names: str, cores: int = 1, threads:
     return await Replica.start(
         replica_id="t-1",
         task="t",
-        models={name: files[name] for name in names},
+        models={name: ModelSource("onnx", files[name]) for name in names},
         core_ids=CORES[:cores],
         threads=threads,
         thread_options=tuple(range(1, cores + 1)),
@@ -158,13 +159,13 @@ def test_loading_and_unloading_beside_serving(files: Mapping[str, Path]) -> None
             return count
 
         serving = asyncio.create_task(keep_serving())
-        report = await replica.load("slow", files["slow"])
+        report = await replica.load("slow", ModelSource("onnx", files["slow"]))
         assert report.load_time_s > 0
         assert report.memory_bytes >= 0
         with pytest.raises(ModelError, match=r"corrupt\.onnx: ONNX Runtime cannot load"):
-            await replica.load("corrupt", files["corrupt"])
+            await replica.load("corrupt", ModelSource("onnx", files["corrupt"]))
         with pytest.raises(ModelError, match="does not exist"):
-            await replica.load("double", files["double"].with_name("gone.onnx"))
+            await replica.load("double", ModelSource("onnx", files["double"].with_name("gone.onnx")))
         assert (await replica.status()).resident == ("double", "slow")
         await replica.unload("slow")
         assert "slow" not in replica.interfaces
@@ -267,7 +268,7 @@ def test_start_fails_with_the_workers_reason_and_leaves_no_process(files: Mappin
             await Replica.start(
                 replica_id="t-1",
                 task="t",
-                models={"slow": files["slow"]},
+                models={"slow": ModelSource("onnx", files["slow"])},
                 core_ids=CORES[:1],
                 threads=1,
                 thread_options=(1,),
@@ -327,9 +328,11 @@ def test_the_gateways_death_ends_the_worker(files: Mapping[str, Path]) -> None:
     script = f"""
 import asyncio, os, sys
 from pathlib import Path
-from trimtab.runtime.replica import BatchResult, Replica
+from trimtab.runtime.models.model import ModelSource
+from trimtab.runtime.replica import Replica
 async def main():
-    replica = await Replica.start(replica_id="t-1", task="t", models={{"slow": Path({str(files["slow"])!r})}},
+    replica = await Replica.start(replica_id="t-1", task="t",
+        models={{"slow": ModelSource("onnx", Path({str(files["slow"])!r}))}},
         core_ids=({CORES[0]},), threads=1, thread_options=(1,), warm_batches=())
     print(replica.pid, flush=True)
     await asyncio.sleep(60)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from tests.runtime.test_security import write_certificate
 
 from trimtab.errors import AddressInUseError, PlantError
 from trimtab.runtime.http import HttpLimits, make_app
 from trimtab.runtime.metrics import Metrics
-from trimtab.runtime.server import HttpServer, new_event_loop
+from trimtab.runtime.security import read_security
+from trimtab.runtime.server import HttpServer, new_event_loop, raise_descriptor_limit
 from trimtab.spec.model import Pipeline, Slo, Task, Variant
 from trimtab.testing.inference import EchoService
 
@@ -48,7 +52,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 @asynccontextmanager
 async def serving(service: EchoService | None = None, limits: HttpLimits | None = None) -> AsyncIterator[int]:
     metrics = Metrics(Pipeline("pipe", {"echo": Task("echo", {"a": Variant("a", Path("a.onnx"), 0.9)})}, Slo(0.1)))
-    server = HttpServer(make_app(service or EchoService(), metrics, limits))
+    server = HttpServer(make_app(service or EchoService(), metrics, limits), limits)
     port = await server.start(HOST, 0)
     try:
         yield port
@@ -288,6 +292,174 @@ def test_headers_without_end_are_refused() -> None:
             assert (await answer(reader))[0] == 431
 
     run(test)
+
+
+def test_a_head_of_too_many_headers_is_refused() -> None:
+    pytest.importorskip("httptools", reason="h11 has its own limit")
+
+    async def test() -> None:
+        async with serving(limits=HttpLimits(headers=10)) as port:
+            many = b"".join(b"x-%d: y\r\n" % number for number in range(10))
+            assert (await ask(port, LIVE[:-2] + many + b"\r\n"))[0] == 431
+            assert (await ask(port, LIVE))[0] == 200
+
+    run(test)
+
+
+# --- clients that take too much of the server ---
+
+
+def test_a_head_that_comes_too_slowly_is_given_up() -> None:
+    async def test() -> None:
+        async with serving(limits=HttpLimits(head_s=0.05)) as port, connected(port) as (reader, writer):
+            writer.write(LIVE)
+            assert (await answer(reader))[0] == 200  # an idle connection is no slow head
+            writer.write(LIVE[:9])
+            status, headers, _ = await answer(reader)
+            assert (status, headers["connection"]) == (408, "close")
+            assert await reader.read() == b""
+
+    run(test)
+
+
+def test_an_idle_connection_is_closed_at_last() -> None:
+    async def test() -> None:
+        async with serving(limits=HttpLimits(idle_s=0.05)) as port, connected(port) as (silent, _):
+            assert await silent.read() == b""
+
+    run(test)
+
+
+async def send_until_cut_off(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
+def test_a_client_that_does_not_read_is_cut_off() -> None:
+    async def test() -> None:
+        numbers = ", ".join(["0.125"] * 1_000_000)
+        body = f'{{"inputs": [{{"name": "x", "shape": [1000000], "datatype": "FP32", "data": [{numbers}]}}]}}'.encode()
+        service = EchoService()
+        async with serving(service, HttpLimits(write_s=0.1)) as port, connected(port) as (_, writer):
+            cast("asyncio.ReadTransport", writer.transport).pause_reading()
+            for _ in range(4):  # answers of several megabytes: more than all buffers between us
+                writer.write(HEAD % len(body) + body)
+            assert (await ask(port, LIVE))[0] == 200
+            with pytest.raises(ConnectionError):
+                await send_until_cut_off(writer)
+            assert len(service.requests) < 4  # no answer is begun before the last is read
+
+    run(test)
+
+
+def test_many_idle_connections_are_held_and_harm_nobody() -> None:
+    async def test() -> None:
+        async with serving() as port:
+            idle = [await asyncio.open_connection(HOST, port) for _ in range(300)]
+            try:
+                assert (await ask(port, INFER))[0] == 200
+                for reader, writer in (idle[0], idle[-1]):
+                    writer.write(INFER)
+                    assert (await answer(reader))[0] == 200
+            finally:
+                for _, writer in idle:
+                    writer.close()
+
+    run(test)
+
+
+def test_a_full_server_closes_the_oldest_idle_connection() -> None:
+    async def test() -> None:
+        limits = HttpLimits(connections=2)
+        async with (
+            serving(limits=limits) as port,
+            connected(port) as (first, _),
+            connected(port) as (second, writer),
+            connected(port) as (third, third_writer),
+        ):
+            third_writer.write(LIVE)
+            assert (await answer(third))[0] == 200
+            assert await first.read() == b""
+            writer.write(LIVE)
+            assert (await answer(second))[0] == 200
+
+    run(test)
+
+
+def test_a_server_full_of_busy_connections_refuses() -> None:
+    async def test() -> None:
+        service = EchoService(held=True)
+        async with serving(service, HttpLimits(connections=1)) as port, connected(port) as (reader, writer):
+            writer.write(INFER)
+            await service.called.wait()
+            async with connected(port) as (refused, _):
+                status, headers, _ = await answer(refused)
+                assert (status, headers["retry-after"]) == (503, "1")
+            service.release()
+            assert (await answer(reader))[0] == 200
+
+    run(test)
+
+
+def test_a_broken_body_ends_its_request_alone() -> None:
+    async def test() -> None:
+        service = EchoService()
+        async with serving(service) as port:
+            chunked = HEAD.replace(b"content-length: %d", b"transfer-encoding: chunked") + b"nonsense\r\n"
+            assert (await ask(port, chunked))[0] == 400
+            async with connected(port) as (reader, writer):
+                writer.write(INFER + b"nonsense\r\n\r\n")
+                assert (await answer(reader))[0] == 200
+                assert await reader.read() == b""
+            assert len(service.requests) == 1
+
+    run(test)
+
+
+# --- TLS, and processes that share a port ---
+
+
+def test_tls(tmp_path: Path) -> None:
+    async def test() -> None:
+        security = read_security(*write_certificate(tmp_path))
+        server = HttpServer(make_app(EchoService(), _metrics()), security=security)
+        port = await server.start(HOST, 0)
+        client = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+        reader, writer = await asyncio.open_connection(HOST, port, ssl=client)
+        for _ in range(2):
+            writer.write(INFER)
+            assert (await answer(reader))[0] == 200
+        writer.close()
+        await writer.wait_closed()
+        async with connected(port) as (plain, plain_writer):
+            plain_writer.write(LIVE)
+            with contextlib.suppress(ConnectionError):
+                assert not (await plain.read()).startswith(b"HTTP")
+        await server.stop(0.0)
+
+    run(test)
+
+
+def test_two_servers_can_share_a_port() -> None:
+    async def test() -> None:
+        first, second = (HttpServer(make_app(EchoService(), _metrics())) for _ in range(2))
+        port = await first.start(HOST, 0, reuse_port=True)
+        assert await second.start(HOST, port, reuse_port=True) == port
+        await first.stop(0.0)
+        assert (await ask(port, INFER))[0] == 200
+        await second.stop(0.0)
+
+    run(test)
+
+
+def test_the_limit_of_open_files_is_raised_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    limit = raise_descriptor_limit(1)
+    assert limit >= 1
+    assert caplog.records == []
+    raise_descriptor_limit(limit)
+    assert ["ulimit" in record.getMessage() for record in caplog.records] == [True]
 
 
 def test_it_serves_with_the_standard_library_alone(monkeypatch: pytest.MonkeyPatch) -> None:

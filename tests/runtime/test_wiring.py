@@ -9,7 +9,7 @@ import pytest
 from tests import models
 
 from trimtab.errors import ModelError, SpecError
-from trimtab.runtime.model_file import Interface
+from trimtab.runtime.models.model import Interface
 from trimtab.runtime.service import TensorInfo
 from trimtab.runtime.wiring import Source, Wiring, check_interfaces
 from trimtab.spec.model import Edge, Pipeline, Slo, Task, Variant
@@ -30,7 +30,7 @@ def wire(tasks: list[Task], interfaces: dict[str, tuple[list[TensorInfo], list[T
     """Check a pipeline whose model files are only said to exist: variant → (inputs, outputs)."""
     pipeline = Pipeline("p", {task.name: task for task in tasks}, Slo(1.0))
     known = {Path(f"/{name}.onnx"): Interface(tuple(i), tuple(o)) for name, (i, o) in interfaces.items()}
-    return check_interfaces(pipeline, known.__getitem__)
+    return check_interfaces(pipeline, inspect=lambda source: known[source.path])
 
 
 def test_inputs_are_matched_by_name_and_the_rest_is_the_request_and_the_answer() -> None:
@@ -146,5 +146,5 @@ def test_two_tasks_may_not_read_one_request_tensor_in_different_forms() -> None:
 
 def test_a_variant_without_a_model_file_cannot_be_served() -> None:
     task = Task("a", {"v": Variant("v", None, 0.9)})
-    with pytest.raises(ModelError, match="task 'a', variant 'v' has no model file"):
+    with pytest.raises(ModelError, match="task 'a', variant 'v': it has no model file"):
         check_interfaces(Pipeline("p", {"a": task}, Slo(1.0)))

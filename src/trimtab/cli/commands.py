@@ -13,8 +13,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 COMMANDS = {
+    "init": ("trimtab.cli.init:init", "Write a pipeline file from a folder of models."),
     "check": ("trimtab.cli.check:check", "Check a pipeline file and its profile, and sum them up."),
     "profile": ("trimtab.cli.profile:profile", "Measure what each variant can do on this machine."),
+    "evaluate": ("trimtab.cli.evaluate:evaluate", "Measure how accurate variants and pipeline are on labelled data."),
     "serve": ("trimtab.cli.serve:serve", "Serve a pipeline on this machine, adapting to the load."),
     "plan": ("trimtab.cli.plan:plan", "Plan for a rate, and tell why."),
     "pareto": ("trimtab.cli.pareto:pareto", "Tell what accuracy costs at a rate."),

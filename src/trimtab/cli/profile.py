@@ -6,7 +6,8 @@ import asyncio
 import datetime as dt
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from trimtab.runtime import affinity
 from trimtab.runtime.agenda import Agenda, Settings, plan_measurements, power_grid
 from trimtab.runtime.machine import describe_machine
 from trimtab.runtime.measuring import Effort
+from trimtab.runtime.models.examples import load_inputs
 from trimtab.runtime.profiler import Step, measure
 from trimtab.runtime.wiring import check_interfaces
 from trimtab.spec.load import load_pipeline, profile_entry
@@ -29,7 +31,7 @@ from trimtab.spec.model import Pipeline
 from trimtab.units import format_duration, format_size
 
 INTERRUPTED = 130
-MADE_UP_INPUTS = "inputs: random values of the models' shapes"
+MADE_UP_INPUTS = "inputs: the models' own examples, or random values of their shapes"
 
 
 def profile(
@@ -56,6 +58,13 @@ def profile(
     capacity_check: Annotated[
         bool | None, typer.Option(help="Whether to check each variant's capacity under open-loop load.")
     ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npz", help="Rows to measure with, as arrays named <task>.<input> or <input>."),
+    ] = None,
+    model_folder: Annotated[
+        list[Path] | None, typer.Option(help="A folder that models may lie in, besides the pipeline file's own.")
+    ] = None,
 ) -> None:
     """Measure service time by batch size × cores × variant, load time, memory and capacity, on this machine."""
     pipeline = load_pipeline(spec)
@@ -69,20 +78,20 @@ def profile(
         check_seconds=(1.0 if quick else 3.0) if check else None,
     )
     console = Console(stderr=True, highlight=False)
-    check_interfaces(pipeline)
-    provenance = _provenance(_now())
+    wiring = check_interfaces(pipeline, folders=model_folder or ())
+    given = load_inputs(inputs, wiring) if inputs else {}
+    provenance = _provenance(_now(), f"inputs: from {inputs.name}" if inputs else MADE_UP_INPUTS)
     agenda = plan_measurements(pipeline, settings, provenance, _previous(target) if resume else None)
     _announce(console, agenda, settings, target)
     if agenda.cells or agenda.checks:
-        _run(console, pipeline, settings, agenda, lambda so_far: save_profile(so_far, target), target)
+        work = partial(measure, wiring.models, settings, agenda, inputs=given)
+        _run(console, work, lambda so_far: save_profile(so_far, target), target)
     Console(highlight=False).print(_summary(load_profile(target), settings))
 
 
 def _run(
     console: Console,
-    pipeline: Pipeline,
-    settings: Settings,
-    agenda: Agenda,
+    work: Callable[[Callable[[Step], None]], Coroutine[None, None, Profile]],
     save: Callable[[Profile], None],
     target: Path,
 ) -> None:
@@ -103,7 +112,7 @@ def _run(
                     save(step.profile)
                 bar.update(shown, description=step.name, completed=step.done, total=step.of)
 
-            asyncio.run(measure(pipeline, settings, agenda, on_step))
+            asyncio.run(work(on_step))
     except KeyboardInterrupt:
         console.print(f"Interrupted. What was measured is in {target}; the same command goes on from there.")
         raise typer.Exit(INTERRUPTED) from None
@@ -197,9 +206,9 @@ def _numbers(text: str | None, option: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _provenance(measured_at: str) -> Provenance:
+def _provenance(measured_at: str, inputs: str) -> Provenance:
     command = shlex.join(["trimtab", *sys.argv[1:]])
-    return describe_machine(measured_at=measured_at, command=command, notes=(MADE_UP_INPUTS,))
+    return describe_machine(measured_at=measured_at, command=command, notes=(inputs,))
 
 
 def _now() -> str:

@@ -9,6 +9,7 @@ plan stays; an infeasible answer is applied as the least bad plan; both are said
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from trimtab.control.diff import diff
@@ -113,10 +114,7 @@ class Controller:
         Raises:
             PlanRequestError: the policy finds that no plan can exist; what was observed is taken in all the same.
         """
-        self.forecaster.observe(observation.arrivals)
-        self._learn(observation)
-        if self._in_force is not None and self._observer is not None:
-            self._observer.observe(observation, self._in_force.plan)
+        self._take_in(observation)
         forecast = self.forecast = self.forecaster.forecast(self.settings.horizon_s)
         steps = [_observe_step(observation), _forecast_step(forecast, self.settings)]
         if self._in_force is None:
@@ -135,6 +133,43 @@ class Controller:
             why = f"no more than planned for; skipped {self._in_force.skipped} of {self.settings.skips} times"
             return self._keep(observation.now_s, steps, f"{expected.rate_rps:.4g}/s is {why}")
         return self._replan(observation.now_s, expected, steps)
+
+    def recall(self, observations: Iterable[Observation]) -> None:
+        """Take in what was seen before this controller was made, without deciding on it."""
+        for observation in observations:
+            self._take_in(observation)
+
+    def change(self, now_s: float, pipeline: Pipeline, profile: Profile) -> Decision:
+        """Decide for other variants of the same tasks from now on; all that was learnt stays.
+
+        The plan in force stays, too, unless it uses a variant that is no longer there: then there is a new one at once.
+
+        Raises:
+            PlanRequestError: no plan can exist for them; nothing has changed.
+        """
+        in_force = self._expected_in_force()
+        before = self.pipeline, self.profile
+        self.pipeline, self.profile = pipeline, profile
+        steps = [Step("observe", "nothing", "other variants may be used from now on")]
+        if _is_within(in_force.plan, pipeline):
+            return self._keep(now_s, steps, "it uses none but these")
+        forecast = self.forecaster.forecast(self.settings.horizon_s)
+        steps.append(_forecast_step(forecast, self.settings))
+        rate_rps = forecast.at(self.settings.rate_quantile) if forecast else in_force.plan.rate_rps
+        scv = max(1.0, forecast.burstiness) if forecast else 1.0
+        self._in_force = None
+        try:
+            return self._first(now_s, _Expected(rate_rps * (1.0 + self.settings.headroom), scv, None), steps)
+        except BaseException:
+            self._in_force, (self.pipeline, self.profile) = in_force, before
+            raise
+
+    def _take_in(self, observation: Observation) -> None:
+        """Tell the observation to all that learn from it."""
+        self.forecaster.observe(observation.arrivals)
+        self._learn(observation)
+        if self._in_force is not None and self._observer is not None:
+            self._observer.observe(observation, self._in_force.plan)
 
     def _learn(self, observation: Observation) -> None:
         """Follow the measured service-time ratios."""
@@ -287,6 +322,14 @@ class Controller:
         if self._in_force is None:
             raise RuntimeError("asked for the plan in force before the first decision")
         return self._in_force
+
+
+def _is_within(plan: Plan, pipeline: Pipeline) -> bool:
+    """Whether a plan uses no variant that the pipeline lacks."""
+    return all(
+        pipeline.tasks[name].variants.keys() >= {*task.resident, *task.may_use, *(a.variant for a in task.allocations)}
+        for name, task in plan.tasks.items()
+    )
 
 
 def _observe_step(observation: Observation) -> Step:

@@ -1,16 +1,21 @@
 """The journal: a header with everything the controller was made from, then one line per observation and decision.
 
-JSON lines. Each line is written whole and flushed, so a crash tears at most the last one; a torn last line is left out
-on reading, and that is said. A journal alone is enough to replay the run (`control.replay`), unless its forecaster is a
-file: then the header has that file's name and digest.
+JSON lines. Each line is written whole, so a crash tears at most the last one; a torn last line is left out on reading,
+and that is said. When the disk is full, what was half written is taken back, and the turns wait in memory until there
+is room; when too many wait, the journal ends for good. So what is on the disk is whole, and replays. A journal alone is
+enough to replay the run (`control.replay`), unless its forecaster is a file: then the header has that file's name and
+digest.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -24,6 +29,8 @@ from trimtab.profile.model import Profile
 from trimtab.spec.model import Pipeline
 
 FORMAT, VERSION = "trimtab-journal", 1
+MOST_WAITING = 1000
+"""Entries that wait in memory for room on the disk; one more, and the journal ends."""
 T = TypeVar("T")
 
 
@@ -89,12 +96,33 @@ def header_of(
 
 
 @dataclass(frozen=True, slots=True)
+class Resumption:
+    """How a fresh controller took the place of one that was lost with its process.
+
+    It is made from the header, started with `start`, and takes in the last observations without deciding on them.
+    """
+
+    start: Plan
+    """The last plan that was decided."""
+    recalled: int
+    """Number of observations it took in, the last ones before this entry."""
+    clock_s: float | None = None
+    """When the first second of these observations began, for its forecaster."""
+
+
+@dataclass(frozen=True, slots=True)
 class JournalEntry:
     """One turn of the loop: no observation at the start, no decision where the controller raised `error`."""
 
     observation: Observation | None
     decision: Decision | None
     error: str | None = None
+    lost: bool = False
+    """Whether the controller itself was lost, or not there: what it would have decided is not known."""
+    resumed: Resumption | None = None
+    """Set where this decision is the first one of a fresh controller."""
+    without: tuple[str, ...] | None = None
+    """Set where this decision answers a change of what may be planned: the variants (`task.variant`) that may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +136,17 @@ class Journal:
 
 
 class JournalWriter:
-    """Appends entries to a new file. A context manager; every entry is in the operating system's hands on return."""
+    """Appends entries to a new file. A context manager; what was written is in the operating system's hands."""
 
     def __init__(self, path: Path, header: JournalHeader) -> None:
         """Create the file and write the header.
 
         Raises:
-            JournalError: the file exists already or cannot be created.
+            JournalError: the file exists already or cannot be created or written.
         """
         self.path = path
         try:
-            self._file: BinaryIO = path.open("xb")
+            self._file = FileIO(path, "x")
         except FileExistsError:
             raise JournalError(
                 "a journal holds one run, and this file exists already",
@@ -127,19 +155,44 @@ class JournalWriter:
             ) from None
         except OSError as error:
             raise JournalError(f"the journal cannot be created ({error.strerror})", where=str(path)) from error
-        self._write(header)
+        self._whole_bytes = 0
+        self._ended = False
+        self._waiting = deque([_encode(header)])
+        try:
+            self._write()
+        except JournalError:
+            self._file.close()
+            path.unlink(missing_ok=True)  # without a header it would be no journal
+            raise
+
+    @property
+    def waiting(self) -> int:
+        """Entries that wait for room on the disk."""
+        return len(self._waiting)
 
     def append(self, entry: JournalEntry) -> None:
-        """Write one entry.
+        """Write one entry, after those that wait.
 
         Raises:
-            JournalError: the disk is full, or the like.
+            JournalError: the disk is full, or the like. The entry waits and is written with a later one, unless the
+                journal has ended.
         """
-        self._write(entry)
+        if self._ended:
+            raise JournalError("the journal has ended: too many turns could not be written", where=str(self.path))
+        if len(self._waiting) >= MOST_WAITING:
+            self._ended = True
+            self._waiting.clear()
+            what = f"{MOST_WAITING} turns could not be written: the journal ends here"
+            raise JournalError(what, where=str(self.path))
+        self._waiting.append(_encode(entry))
+        self._write()
 
     def close(self) -> None:
-        """Close the file; closing twice does nothing."""
-        self._file.close()
+        """Close the file, after a last try to write what waits; closing twice does nothing."""
+        if not self._file.closed:
+            with suppress(JournalError):
+                self._write()
+            self._file.close()
 
     def __enter__(self) -> JournalWriter:
         return self
@@ -149,12 +202,21 @@ class JournalWriter:
     ) -> None:
         self.close()
 
-    def _write(self, value: object) -> None:
-        try:
-            self._file.write(msgspec.json.encode(value, enc_hook=_encode) + b"\n")
-            self._file.flush()
-        except (OSError, ValueError) as error:
-            raise JournalError(f"the journal cannot be written ({error})", where=str(self.path)) from error
+    def _write(self) -> None:
+        """Write every line that waits; a line that does not fit is taken back whole."""
+        while self._waiting:
+            line = memoryview(self._waiting[0] + b"\n")
+            done = 0
+            try:
+                while done < len(line):
+                    done += self._file.write(line[done:]) or 0
+            except (OSError, ValueError) as error:
+                with suppress(OSError, ValueError):
+                    self._file.truncate(self._whole_bytes)
+                    self._file.seek(self._whole_bytes)
+                raise JournalError(f"the journal cannot be written ({error})", where=str(self.path)) from error
+            self._whole_bytes += done
+            self._waiting.popleft()
 
 
 def read_journal(path: Path) -> Journal:
@@ -189,7 +251,11 @@ def _decode(line: bytes, kind: type[T], path: Path, number: int) -> T:
         raise JournalError(f"the line is broken ({error})", where=f"{path}, line {number}") from error
 
 
-def _encode(value: object) -> object:
+def _encode(value: object) -> bytes:
+    return msgspec.json.encode(value, enc_hook=_encode_path)
+
+
+def _encode_path(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
     raise NotImplementedError(f"a journal cannot hold {type(value).__name__}")

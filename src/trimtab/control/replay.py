@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from trimtab.control.controller import Controller
 from trimtab.control.journal import Journal, JournalEntry, JournalHeader
+from trimtab.control.making import change, controller_of, header_after, resume
 from trimtab.control.protocols import Decision
 from trimtab.control.settings import fitted_digest
 from trimtab.errors import ForecastError, JournalError
 from trimtab.forecast import Forecaster, make_forecaster
-from trimtab.plan.model import Plan
-from trimtab.plan.policies import Policy, make_policy
+from trimtab.observe.model import Observation
+from trimtab.plan.policies import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +45,25 @@ def replay(
     """
     header = journal.header
     if forecaster is None:
-        forecaster = _forecaster_of(header)
-    forecaster.observe(header.history)
-    controller = Controller(
-        header.pipeline,
-        header.profile,
-        policy or make_policy(header.policy),
-        forecaster,
-        header.limits,
-        header.settings,
-    )
+        _check_forecaster(header)
+    if any(entry.resumed for entry in journal.entries):  # each controller of the run takes a fresh copy
+        run = _Run(header, lambda: copy.deepcopy(policy), lambda: copy.deepcopy(forecaster))
+    else:
+        run = _Run(header, lambda: policy, lambda: forecaster)
     differences: list[Difference] = []
     for number, entry in enumerate(journal.entries, start=1):
-        differences += _compare(number, entry, *_again(controller, entry, header.start))
+        if not entry.lost:
+            differences += _compare(number, entry, *run.again(entry))
+        if entry.observation is not None:
+            run.seen.append(entry.observation)
     return tuple(differences)
 
 
-def _forecaster_of(header: JournalHeader) -> Forecaster:
+def _check_forecaster(header: JournalHeader) -> None:
+    """Whether the header's forecaster can be made, and is the one that the journal was made with."""
     try:
-        made, digest = make_forecaster(header.forecaster, header.clock_s), fitted_digest(header.forecaster)
+        make_forecaster(header.forecaster, header.clock_s)
+        digest = fitted_digest(header.forecaster)
     except ForecastError as error:
         raise JournalError(
             "the journal was made with a forecaster that cannot be made here",
@@ -75,19 +78,41 @@ def _forecaster_of(header: JournalHeader) -> Forecaster:
             wanted=f"{header.forecaster_sha256}",
             next_step="pass the forecaster of that file to replay(…, forecaster=…)",
         )
-    return made
 
 
-def _again(controller: Controller, entry: JournalEntry, start: Plan | None) -> tuple[Decision | None, str | None]:
-    """The controller's answer to the entry: a decision, or the error it raised."""
-    try:
+class _Run:
+    """The controllers of a run, one after another: a fresh one wherever the first run had to start again."""
+
+    def __init__(
+        self, header: JournalHeader, policy: Callable[[], Policy | None], forecaster: Callable[[], Forecaster | None]
+    ) -> None:
+        self._header, self._policy, self._forecaster = header, policy, forecaster
+        self._controller = self._fresh(header)
+        self.seen: list[Observation] = []
+
+    def again(self, entry: JournalEntry) -> tuple[Decision | None, str | None]:
+        """The controller's answer to the entry: a decision, or the error it raised."""
+        try:
+            return self._decide(entry), None
+        except Exception as error:  # noqa: BLE001 — as in the live loop, whatever is raised is the outcome
+            return None, str(error)
+
+    def _decide(self, entry: JournalEntry) -> Decision | None:
         if entry.observation is not None:
-            return controller.step(entry.observation), None
-        if entry.decision is not None:
-            return controller.start(entry.decision.now_s, start), None
-    except Exception as error:  # noqa: BLE001 — as in the live loop, whatever is raised is the outcome
-        return None, str(error)
-    return None, entry.error
+            return self._controller.step(entry.observation)
+        if entry.decision is None:
+            raise JournalError(entry.error or "")
+        now_s = entry.decision.now_s
+        if entry.without is not None:
+            return change(self._controller, self._header, now_s, entry.without)
+        if entry.resumed is not None:
+            self._controller = self._fresh(header_after(self._header, entry.resumed))
+            recent = self.seen[len(self.seen) - entry.resumed.recalled :]
+            return resume(self._controller, now_s, entry.resumed, recent)
+        return self._controller.start(now_s, self._header.start)
+
+    def _fresh(self, header: JournalHeader) -> Controller:
+        return controller_of(header, policy=self._policy(), forecaster=self._forecaster())
 
 
 def _compare(number: int, entry: JournalEntry, decision: Decision | None, error: str | None) -> list[Difference]:

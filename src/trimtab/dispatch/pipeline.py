@@ -16,6 +16,9 @@ from trimtab.spec.model import Pipeline
 
 T = TypeVar("T", bound=Hashable)
 
+LEAST_URGENT = 1 << 30
+"""A level of priority behind every other."""
+
 
 def upstream_flags(pipeline: Pipeline) -> NDArray[np.bool_]:
     """Which task runs directly before which, shape (T, T): [t, u] when u runs directly before t."""
@@ -38,6 +41,11 @@ class PipelineDispatcher(Generic[T]):
         self._slo_s = pipeline.slo.latency_s
         self._upstream = upstream_flags(pipeline)
         self._plan: Plan | None = None
+        count = len(self.tasks)
+        ints, floats = np.zeros((3, count), dtype=np.int64), np.zeros((3, count))
+        self._room = (*ints, *floats)
+        """Room for what admission counts on, so that a request allocates nothing."""
+        self._entered: dict[frozenset[str] | None, NDArray[np.bool_]] = {}
 
     def follow(self, plan: Plan) -> None:
         """Follow a plan from the next batch on."""
@@ -62,7 +70,11 @@ class PipelineDispatcher(Generic[T]):
             dispatcher.take(DeadlinePart(*part))
 
     def predicted_response_s(
-        self, in_service: Mapping[str, int], slots: Mapping[str, int], enter: frozenset[str] | None = None
+        self,
+        in_service: Mapping[str, int],
+        slots: Mapping[str, int],
+        enter: frozenset[str] | None = None,
+        level: int = LEAST_URGENT,
     ) -> float:
         """Least response time that a request arriving now can hope for, in seconds; see the kernel of that name.
 
@@ -70,16 +82,22 @@ class PipelineDispatcher(Generic[T]):
             in_service: task → items in service.
             slots: task → batches that its ready replicas serve at once.
             enter: tasks that the request visits; None: all.
+            level: its level of priority; it waits for nobody who is less urgent.
         """
-        names = list(self.tasks)
-        dispatchers = list(self.tasks.values())
+        queued, serving, free, per_item_s, alone_s, done_s = self._room
+        for i, (name, dispatcher) in enumerate(self.tasks.items()):
+            queued[i] = dispatcher.ahead(level)
+            serving[i] = in_service[name]
+            free[i] = slots[name]
+            per_item_s[i] = dispatcher.per_item_s
+            alone_s[i] = dispatcher.alone_s
         return kernels.predicted_response_s(
-            np.array([len(d.queue) for d in dispatchers]),
-            np.array([in_service[name] for name in names]),
-            np.array([slots[name] for name in names]),
-            np.array([d.per_item_s for d in dispatchers]),
-            np.array([d.alone_s for d in dispatchers]),
-            self._upstream,
-            np.array([enter is None or name in enter for name in names]),
-            np.zeros(len(names)),
+            queued, serving, free, per_item_s, alone_s, self._upstream, self._flags(enter), done_s
         )
+
+    def _flags(self, enter: frozenset[str] | None) -> NDArray[np.bool_]:
+        flags = self._entered.get(enter)
+        if flags is None:
+            flags = np.array([enter is None or name in enter for name in self.tasks])
+            self._entered[enter] = flags
+        return flags

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,26 @@ def model_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelError("the model file cannot be read", where=str(path), got=error.strerror) from error
+
+
+def variant_digest(variant: Variant) -> str:
+    """SHA-256 of what a variant runs: of its model file alone, as `model_digest` gives it, where that is all; else of
+    all the files of its folder, its runtime, its class and its options together.
+
+    Raises:
+        ModelError: it has no model, or that cannot be read.
+    """
+    if variant.model is None:
+        raise ModelError(f"variant '{variant.name}' has no model file")
+    if variant.model.is_dir():
+        files = sorted(file for file in variant.model.rglob("*") if file.is_file())
+        content = [(file.relative_to(variant.model).as_posix(), model_digest(file)) for file in files]
+    elif variant.entry is None and not variant.options:
+        return model_digest(variant.model)
+    else:
+        content = [("", model_digest(variant.model))]
+    told = json.dumps([content, variant.runtime, variant.entry, variant.options], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _unknown(pipeline: Pipeline, profile: Profile) -> Iterator[ProfileError]:
@@ -93,9 +114,9 @@ def _other_models(pipeline: Pipeline, profile: Profile) -> Iterator[ProfileError
 
 def _other_digest(variant: Variant, measured: VariantProfile) -> str | None:
     """The digest of the variant's model file when it is not the one that was measured."""
-    if variant.model is None or measured.model_sha256 is None or not variant.model.is_file():
+    if variant.model is None or measured.model_sha256 is None or not variant.model.exists():
         return None
-    digest = model_digest(variant.model)
+    digest = variant_digest(variant)
     return digest if digest != measured.model_sha256 else None
 
 

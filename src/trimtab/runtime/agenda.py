@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from trimtab.errors import ModelError, PlantError, SpecError
-from trimtab.profile.match import model_digest
+from trimtab.errors import PlantError, SpecError
+from trimtab.profile.match import variant_digest
 from trimtab.profile.model import Profile, Provenance, ServicePoint, VariantProfile
 from trimtab.runtime import affinity, machine
 from trimtab.runtime.measuring import Effort
@@ -98,7 +97,7 @@ def plan_measurements(
     if max(settings.cores) > usable:
         raise PlantError("not enough cores on this machine", got=f"{usable}", wanted=f"{max(settings.cores)}")
     chosen = _choose(pipeline, settings)
-    digests = {(task, variant.name): model_digest(model_of(task, variant)) for task, variant in chosen}
+    digests = {(task, variant.name): variant_digest(variant) for task, variant in chosen}
     kept, dropped = _keep(pipeline, digests, provenance, previous)
     cells: list[Cell] = []
     turn = 0
@@ -121,20 +120,6 @@ def plan_measurements(
     )
     kept_cells = len(chosen) * len(settings.shapes()) * len(settings.batches) - len(cells)
     return Agenda(tuple(cells), checks, kept, kept_cells, dropped, at_least_s)
-
-
-def model_of(task: str, variant: Variant) -> Path:
-    """The model file of a variant.
-
-    Raises:
-        ModelError: it has none.
-    """
-    if variant.model is None:
-        raise ModelError(
-            f"task '{task}', variant '{variant.name}' has no model file, so it cannot be measured",
-            wanted="an ONNX file in the pipeline file",
-        )
-    return variant.model
 
 
 def find_point(profile: VariantProfile, cores: int, threads: int, batch: int) -> ServicePoint | None:

@@ -5,6 +5,8 @@ names, dtypes and shapes) and the tensors' raw little-endian bytes, each padded 
 
     "TTF1" | u32 header bytes | u64 body bytes | header | padding | tensor | padding | tensor | padding …
 
+A tensor of text or other bytes is one u32 length per element, then all elements end to end; nothing is pickled.
+
 Nothing here does I/O. `encode` gives buffers to send (tensors are not copied); `Decoder` hands out the buffer to
 receive into, in the manner of `asyncio.BufferedProtocol`, and both sides use it. Lengths are bounded, and bytes that
 are no frame raise `WorkerError`: a stream cannot be trusted after that, so its owner closes it.
@@ -16,6 +18,8 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -39,7 +43,11 @@ DTYPES = {
         *("float16", "float32", "float64"),
     )
 }
-"""The dtypes that tensors may have, by NumPy's name."""
+"""The dtypes of numbers that tensors may have, by NumPy's name."""
+
+BYTES = np.dtype(np.object_)
+"""The dtype of text and other bytes: an array of `bytes` objects."""
+_LENGTH = np.dtype("<u4")
 
 
 class TensorHead(msgspec.Struct, frozen=True, array_like=True):
@@ -51,7 +59,7 @@ class TensorHead(msgspec.Struct, frozen=True, array_like=True):
 
     def info(self) -> TensorInfo:
         """The same as the value that the rest of the runtime uses."""
-        return TensorInfo(self.name, DTYPES[self.dtype], self.shape)
+        return TensorInfo(self.name, DTYPES.get(self.dtype, BYTES), self.shape)
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -70,10 +78,16 @@ class Setup(_Message, frozen=True):
 
 
 class Load(_Message, frozen=True):
-    """Gateway → worker: make `variant` resident. Answered by `Loaded`, or `Failure` with nothing changed."""
+    """Gateway → worker: make `variant` resident. Answered by `Loaded`, or `Failure` with nothing changed. The other
+    fields are those of a `models.model.ModelSource`.
+    """
 
     variant: str
+    runtime: str
     path: str
+    entry: str | None
+    options: dict[str, Any]
+    folders: tuple[str, ...]
 
 
 class Unload(_Message, frozen=True):
@@ -113,7 +127,7 @@ class Hello(_Message, frozen=True):
 
 
 class Loaded(_Message, frozen=True):
-    """Worker → gateway: a variant is resident and warm."""
+    """Worker → gateway: a variant is resident and warm. The frame's tensors are an example row, if any."""
 
     load_time_s: float
     memory_bytes: int
@@ -168,27 +182,44 @@ def encode(message: Message, tensors: Mapping[str, Tensor] | None = None) -> lis
     """The frame as buffers to send in this order. Contiguous tensors are not copied: do not change them meanwhile.
 
     Raises:
-        WorkerError: a tensor's dtype is not one of `DTYPES`, or the frame is larger than the stated bounds.
+        WorkerError: a tensor's dtype is neither one of `DTYPES` nor `BYTES`, an array of objects holds anything but
+            `bytes`, or the frame is larger than the stated bounds.
     """
     heads: list[TensorHead] = []
     buffers: list[bytes | memoryview] = []
     body_bytes = 0
     for name, tensor in (tensors or {}).items():
-        dtype = DTYPES.get(tensor.dtype.name)
-        if dtype is None:
-            raise WorkerError(f"tensor '{name}' cannot be sent", got=str(tensor.dtype), wanted=", ".join(DTYPES))
-        raw = np.asarray(tensor, dtype=dtype, order="C")
-        heads.append(TensorHead(name, dtype.name, raw.shape))
-        if raw.nbytes:
-            buffers.append(raw.reshape(-1).view(np.uint8).data)
-            padded = _pad(raw.nbytes)
-            if padded != raw.nbytes:
-                buffers.append(bytes(padded - raw.nbytes))
+        parts, dtype_name = _raw(name, tensor)
+        heads.append(TensorHead(name, dtype_name, tensor.shape))
+        size_bytes = sum(len(part) for part in parts)
+        if size_bytes:
+            buffers += parts
+            padded = _pad(size_bytes)
+            if padded != size_bytes:
+                buffers.append(bytes(padded - size_bytes))
             body_bytes += padded
     header = msgspec.msgpack.encode(_Header(message, tuple(heads)))
     _check_lengths(len(header), body_bytes)
     prefix = _PREFIX.pack(MAGIC, len(header), body_bytes)
     return [prefix + header + bytes(_pad(len(header)) - len(header)), *buffers]
+
+
+def _raw(name: str, tensor: Tensor) -> tuple[list[bytes | memoryview], str]:
+    """A tensor as the bytes that are sent, none of them empty, and its dtype's name."""
+    if tensor.dtype == BYTES:
+        items = tensor.reshape(-1).tolist()
+        if odd := [item for item in items if not isinstance(item, bytes)]:
+            raise WorkerError(f"tensor '{name}' cannot be sent", got=type(odd[0]).__name__, wanted="bytes")
+        lengths = [len(item) for item in items]
+        if sum(lengths) > MAX_BODY_BYTES:  # before the lengths, of 32 bits, are written and all of it is copied
+            _check_lengths(0, sum(lengths))
+        parts = [np.array(lengths, _LENGTH).tobytes(), b"".join(items)]
+        return [part for part in parts if part], BYTES.name
+    dtype = DTYPES.get(tensor.dtype.name)
+    if dtype is None:
+        raise WorkerError(f"tensor '{name}' cannot be sent", got=str(tensor.dtype), wanted=", ".join(DTYPES))
+    raw = np.asarray(tensor, dtype=dtype, order="C")
+    return [raw.reshape(-1).view(np.uint8).data] if raw.nbytes else [], dtype.name
 
 
 class Decoder:
@@ -257,17 +288,28 @@ def _decode(rest: NDArray[np.uint8], header_bytes: int) -> Frame:
     tensors: dict[str, Tensor] = {}
     at = _pad(header_bytes)
     for head in header.tensors:
-        dtype = DTYPES.get(head.dtype)
+        dtype = _LENGTH if head.dtype == BYTES.name else DTYPES.get(head.dtype)
         if dtype is None or len(head.shape) > 32 or any(axis < 0 for axis in head.shape):
             got = f"{head.dtype} {head.shape}"
             raise WorkerError(f"the other side sent tensor '{head.name}' of no known form", got=got)
         size_bytes = math.prod(head.shape) * dtype.itemsize
-        if at + size_bytes > len(rest):
-            got = f"{len(rest)} bytes"
-            raise WorkerError(f"the other side sent a frame too short for tensor '{head.name}'", got=got)
-        tensors[head.name] = rest[at : at + size_bytes].view(dtype).reshape(head.shape)
+        tensor: Tensor = _part(rest, at, size_bytes, head).view(dtype)
+        if head.dtype == BYTES.name:
+            ends = np.cumsum(tensor, dtype=np.uint64).tolist()
+            blob = _part(rest, at + size_bytes, ends[-1] if ends else 0, head).tobytes()
+            size_bytes += len(blob)
+            tensor = np.empty(len(ends), BYTES)
+            tensor[:] = [blob[start:end] for start, end in pairwise([0, *ends])]
+        tensors[head.name] = tensor.reshape(head.shape)
         at += _pad(size_bytes)
     return Frame(header.message, tensors)
+
+
+def _part(rest: NDArray[np.uint8], at: int, size_bytes: int, head: TensorHead) -> NDArray[np.uint8]:
+    if at + size_bytes > len(rest):
+        got = f"{len(rest)} bytes"
+        raise WorkerError(f"the other side sent a frame too short for tensor '{head.name}'", got=got)
+    return rest[at : at + size_bytes]
 
 
 def _check_lengths(header_bytes: int, body_bytes: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from trimtab.errors import ModelError
 from trimtab.profile.model import QUANTILES, CapacityCheck, ServicePoint
-from trimtab.runtime.model_file import Interface, format_shape
+from trimtab.runtime.models.model import Interface, format_shape
 from trimtab.runtime.replica import Replica
 from trimtab.runtime.service import Tensor, TensorInfo
 
@@ -36,22 +36,28 @@ class Effort:
     enough_samples: int = 400
 
 
+def batch_of(known: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+    """The first `rows` rows of known inputs, which begin again where there are too few."""
+    return {name: np.take(array, range(rows), axis=0, mode="wrap") for name, array in known.items()}
+
+
 def made_up_inputs(interface: Interface, rows: int, rng: np.random.Generator) -> dict[str, Tensor]:
     """Random inputs of a model's shapes: floats in [0, 1), bytes in [0, 256), other integers 0 or 1 (valid as indices).
 
     Raises:
-        ModelError: an axis besides the rows is free, so its length cannot be known.
+        ModelError: an axis besides the rows is free, so its length cannot be known, or an input is text.
     """
     return {info.name: _made_up(info, rows, rng) for info in interface.inputs}
 
 
 def _made_up(info: TensorInfo, rows: int, rng: np.random.Generator) -> Tensor:
-    if any(axis < 0 for axis in info.shape[1:]):
+    if info.dtype.kind == "O" or any(axis < 0 for axis in info.shape[1:]):
+        what = "it is text or bytes" if info.dtype.kind == "O" else "an axis besides the rows is free"
         raise ModelError(
-            f"input '{info.name}' cannot be made up: an axis besides the rows is free",
+            f"input '{info.name}' cannot be made up: {what}",
             got=format_shape(info.shape),
-            wanted="fixed lengths",
-            next_step="export the model with fixed axes, or write its profile by hand",
+            wanted="numbers on fixed axes, or an example",
+            next_step="give rows of it: trimtab profile --inputs FILE.npz",
         )
     shape = (rows, *info.shape[1:])
     if info.dtype.kind == "f":

@@ -11,20 +11,26 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import replace
 
 import psutil
 
 from trimtab.control.protocols import Capabilities, Decision
 from trimtab.errors import PlantError, TrimtabError, WorkerError
 from trimtab.observe.model import Observation
-from trimtab.plan.model import Plan, TaskPlan
+from trimtab.plan.model import Allocation, Plan, TaskPlan
 from trimtab.profile.model import Profile
 from trimtab.runtime import affinity
 from trimtab.runtime.cores import assign
-from trimtab.runtime.dataplane import DataPlane, Server
+from trimtab.runtime.cost import CostMeter
+from trimtab.runtime.dataplane import DataPlane
+from trimtab.runtime.failures import FailedVariants
+from trimtab.runtime.followable import MOST_GROUPS, check_followable
+from trimtab.runtime.loading import Loading
+from trimtab.runtime.members import Member, match
 from trimtab.runtime.metrics import Metrics
+from trimtab.runtime.pool import Server
+from trimtab.runtime.presence import Presence
 from trimtab.runtime.replica import Replica
 from trimtab.runtime.wiring import Wiring
 from trimtab.spec.model import Pipeline
@@ -35,33 +41,27 @@ RESTART_DELAY_S = (0.0, 0.5, 2.0, 5.0, 15.0)
 """Pauses before a lost replica is started again: at once the first time, longer while it keeps dying."""
 DRAIN_S = 10.0
 """Longest wait for a replica's last batches when it is taken away."""
+STOP_S = 1.0
+"""Longest wait for a process to end by itself."""
 PLACE_S = 5.0
 """Longest wait for a replica to move to other cores, which takes milliseconds: one that takes longer is stuck."""
 STEADY_S = 30.0
 """A replica that served this long is healthy: its earlier deaths are forgotten."""
 
 
-@dataclass(eq=False, slots=True)
-class _Member:
-    """A replica of the plan: starting, serving or draining. It holds its cores in each of these states."""
-
-    id: str
-    task: str
-    core_ids: tuple[int, ...]
-    threads: int
-    ready: asyncio.Future[None]
-    """Resolves when it first serves; fails when its first start fails."""
-    replica: Replica | None = None
-    resident: set[str] = field(default_factory=set)
-    draining: bool = False
-    supervision: asyncio.Task[None] | None = None
-
-
 class LocalPlant:
     """`Plant` over worker processes on this machine. Make it on a running event loop; `apply` plans; `stop` once."""
 
-    def __init__(self, pipeline: Pipeline, profile: Profile, wiring: Wiring, metrics: Metrics, cores: int) -> None:
-        """Replicas use the first `cores` cores that this process may run on.
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        profile: Profile,
+        wiring: Wiring,
+        metrics: Metrics,
+        cores: int,
+        clock: Callable[[], float] = time.monotonic,  # uvloop's own clock counts whole milliseconds
+    ) -> None:
+        """Replicas use the first `cores` cores that this process may run on; `clock` is monotonic, in seconds.
 
         Raises:
             PlantError: there are not that many.
@@ -73,7 +73,7 @@ class LocalPlant:
         self._profile = profile
         self._metrics = metrics
         self._core_ids = usable[:cores]
-        self._clock: Callable[[], float] = time.monotonic  # uvloop's own clock counts whole milliseconds
+        self._clock = clock
         self.data_plane = DataPlane(pipeline, profile, wiring, metrics, self._clock, self._on_stuck)
         missing = affinity.missing()
         self._capabilities = Capabilities(
@@ -82,20 +82,25 @@ class LocalPlant:
             in_place_variants=True,
             in_place_cores=True,
             fractional_cores=False,
-            max_allocations_per_task=1,
+            max_allocations_per_task=MOST_GROUPS,
             missing=(
                 *((missing,) if missing else ()),
-                "fractional cores: a replica gets whole cores here",
+                "fractional cores: a replica gets whole cores here; a quota would stop its threads in mid-batch",
             ),
         )
-        self._members: list[_Member] = []
+        self.failed = FailedVariants(clock)
+        """Variants that could not be loaded lately."""
+        self._loading = Loading(wiring.models, self.failed)
+        self._members: list[Member] = []
         self._plan: Plan | None = None
         self._started = 0
         self._background: set[asyncio.Task[None]] = set()
         self._applying = asyncio.Lock()
-        self._cost = _CostMeter(self._clock())
+        self._cost = CostMeter(self._clock())
         self._observed_core_seconds = self._reported_core_seconds = 0.0
         metrics.on_scrape = self._report_cost
+        self._presence = Presence(self._clock())
+        self._in_background(self._presence.beat(self._clock))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -105,6 +110,7 @@ class LocalPlant:
     async def observe(self) -> Observation:
         """What was seen since the last call."""
         now_s = self._clock()
+        self._presence.seen(now_s)
         self.data_plane.tick()
         starting: dict[str, int] = {}
         cores: dict[str, int] = {}
@@ -119,7 +125,8 @@ class LocalPlant:
             self._metrics.task_level(task, level)
         plan = self.data_plane.plan
         core_seconds = self._observed_core_seconds - before
-        return self.data_plane.window.close(now_s, levels, core_seconds, plan.id if plan else None)
+        seen = self.data_plane.window.close(now_s, levels, core_seconds, plan.id if plan else None)
+        return replace(seen, arrivals=self._presence.counted(seen.arrivals, now_s))
 
     async def apply(self, decision: Decision) -> None:
         """Follow `decision.plan`: variants, batch sizes and cores at once, replicas in the background.
@@ -127,19 +134,31 @@ class LocalPlant:
         Variants that are not resident yet are loaded first, beside the serving; only then are they used.
         """
         plan = decision.plan
-        self._check(plan)
+        check_followable(plan, self._pipeline, self._profile, len(self._core_ids))
         async with self._applying:
-            await self._load_missing(plan)
+            await self._loading.load_missing(self._members, plan)
             self._plan = plan
-            wanted = self._match(plan)
-            await self._move(plan, wanted)
             self.data_plane.follow(plan)
             self._metrics.plan_in_force(plan)
             for task in plan.tasks.values():
-                have = sum(m.task == task.task and not m.draining for m in self._members)
-                for _ in range(task.allocations[0].replicas - have):
-                    self._start_member(task)
-            await self._unload_surplus(plan)
+                self._match(task)
+            await self._move()
+            for task in plan.tasks.values():
+                self._start_missing(task)
+            await self._loading.unload_surplus(list(self._members), plan)
+
+    async def reload(self, task: str, variant: str) -> None:
+        """Read a variant's model anew, in one replica after another; each serves the old one until it has the new one.
+
+        Raises:
+            TrimtabError: a replica could not load it. It serves the old one on, and so do those after it.
+        """
+        async with self._applying:
+            await self._loading.reload(list(self._members), task, variant)
+
+    def is_resident(self, task: str, variant: str) -> bool:
+        """Whether some replica that serves holds the variant."""
+        return any(m.task == task and m.replica is not None and variant in m.resident for m in self._members)
 
     async def ready(self) -> None:
         """Wait until every replica of the plan serves.
@@ -156,7 +175,7 @@ class LocalPlant:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(m.replica.stop(1.0) for m in self._members if m.replica is not None))
+        await asyncio.gather(*(m.replica.stop(STOP_S) for m in self._members if m.replica is not None))
         self._members.clear()
         self._account()
         self._report_cost()
@@ -164,113 +183,68 @@ class LocalPlant:
 
     # --- plan → members ---------------------------------------------------------------------------------------------
 
-    def _check(self, plan: Plan) -> None:
-        """Refuse, before anything is changed, a plan that this machine cannot follow."""
-        if plan.tasks.keys() != self._pipeline.tasks.keys():
-            raise PlantError(
-                "the plan is for other tasks", got=", ".join(plan.tasks), wanted=", ".join(self._pipeline.tasks)
-            )
-        for task in plan.tasks.values():
-            if len(task.allocations) != 1:
-                raise PlantError(
-                    f"task '{task.task}': this plant gives all replicas of a task one allocation",
-                    got=f"{len(task.allocations)} allocations",
-                    wanted="1",
-                )
-            allocation = task.allocations[0]
-            known = self._pipeline.tasks[task.task].variants
-            for variant in (allocation.variant, *task.resident, *task.may_use):
-                if variant not in known:
-                    raise PlantError(f"task '{task.task}' has no variant '{variant}'", wanted=", ".join(known))
-            for name, profile in self._profile.variants[task.task].items():
-                if (allocation.cores, allocation.threads) not in profile.shapes():
-                    raise PlantError(
-                        f"task '{task.task}': {allocation.cores} cores with {allocation.threads} threads were not "
-                        f"profiled for variant '{name}'"
-                    )
-            if allocation.replicas < 1 or allocation.batch < 1:
-                raise PlantError(f"task '{task.task}': a plan needs at least one replica and batches of at least one")
-        if plan.cores > len(self._core_ids):
-            raise PlantError(
-                "the plan holds too many cores", got=f"{plan.cores}", wanted=f"at most {len(self._core_ids)}"
-            )
+    def _match(self, task: TaskPlan) -> None:
+        """Give the task's members their groups; those too many start to drain."""
+        members = [m for m in self._members if m.task == task.task and not m.draining]
+        for group, chosen in match(members, task.allocations).items():
+            for member in chosen:
+                members.remove(member)
+                if member.group != group and member.replica is not None:
+                    self.data_plane.regroup(member.replica, group)
+                member.group = group
+        for member in members:
+            member.draining = True
+            self._in_background(self._retire(member))
 
-    def _match(self, plan: Plan) -> dict[str, int]:
-        """Members that stay, with their number of cores; those too many start to drain, the youngest first."""
-        wanted: dict[str, int] = {}
-        for task in plan.tasks.values():
-            allocation = task.allocations[0]
-            members = [m for m in self._members if m.task == task.task and not m.draining]
-            for member in members[allocation.replicas :]:
-                member.draining = True
-                self._in_background(self._retire(member))
-            for member in members[: allocation.replicas]:
-                wanted[member.id] = allocation.cores
-        return wanted
-
-    async def _move(self, plan: Plan, wanted: dict[str, int]) -> None:
-        """Move replicas to their cores, those that give cores away first."""
-        assigned = assign({m.id: m.core_ids for m in self._members}, wanted, self._core_ids)
-        staying = [m for m in self._members if m.id in wanted]
-        for member in sorted(staying, key=lambda m: len(assigned[m.id]) - len(m.core_ids)):
-            threads = plan.tasks[member.task].allocations[0].threads
-            if (assigned[member.id], threads) != (member.core_ids, member.threads):
-                member.core_ids, member.threads = assigned[member.id], threads
-                await self._place(member)
+    async def _move(self) -> None:
+        """Move replicas to the cores of their groups, all at once: for the moment that it takes they may share some."""
+        assert self._plan is not None, "a plan is followed"
+        staying = {m.id: m for m in self._members if not m.draining}
+        wanted = {m.id: self._plan.tasks[m.task].allocations[m.group] for m in staying.values()}
+        cores = {name: allocation.cores for name, allocation in wanted.items()}
+        assigned = assign({m.id: m.core_ids for m in self._members}, cores, self._core_ids)
+        moving: list[Member] = []
+        for member in staying.values():
+            before = member.core_ids, member.threads
+            member.core_ids, member.allocation = assigned[member.id], wanted[member.id]
+            if before != (member.core_ids, member.threads):
+                moving.append(member)
+        await asyncio.gather(*(self._place(member) for member in moving))
         self._account()
 
-    async def _place(self, member: _Member) -> None:
+    async def _place(self, member: Member) -> None:
         """Tell a member's worker, if it runs, which cores and threads it has now."""
         if member.replica is None:
             return
         try:
             async with asyncio.timeout(PLACE_S):
                 await member.replica.set_cores(member.core_ids, member.threads)
-            self.data_plane.resize(member.replica, len(member.core_ids) // member.threads)
+            self.data_plane.resize(member.replica, member.concurrency)
         except WorkerError:
             return  # it was lost meanwhile: its successor starts on the right cores
         except TimeoutError:
             self._on_stuck(member.replica)
 
-    async def _load_missing(self, plan: Plan) -> None:
-        """Load what the plan wants resident. A model that cannot be loaded leaves everything as it was.
-
-        Raises:
-            PlantError: a model could not be loaded.
-        """
-        for member in self._members:
-            task = plan.tasks[member.task]
-            for variant in task.resident:
-                if member.replica is None or member.draining or variant in member.resident:
-                    continue
-                try:
-                    await member.replica.load(variant, self._model(member.task, variant))
-                except TrimtabError as error:
-                    raise PlantError(f"task '{member.task}': variant '{variant}' cannot be loaded: {error}") from error
-                member.resident.add(variant)
-
-    async def _unload_surplus(self, plan: Plan) -> None:
-        for member in self._members:
-            for variant in member.resident - set(plan.tasks[member.task].resident):
-                if member.replica is not None:
-                    with suppress(TrimtabError):  # it only holds memory
-                        await member.replica.unload(variant)
-                        member.resident.discard(variant)
-
     # --- members ----------------------------------------------------------------------------------------------------
 
-    def _start_member(self, task: TaskPlan) -> None:
-        allocation = task.allocations[0]
+    def _start_missing(self, task: TaskPlan) -> None:
+        """Start the members that the groups of a task lack."""
+        for group, allocation in enumerate(task.allocations):
+            have = sum(m.task == task.task and m.group == group and not m.draining for m in self._members)
+            for _ in range(allocation.replicas - have):
+                self._start_member(task.task, group, allocation)
+
+    def _start_member(self, task: str, group: int, allocation: Allocation) -> None:
         self._started += 1
-        name = f"{task.task}-{self._started}"
+        name = f"{task}-{self._started}"
         ids = assign({m.id: m.core_ids for m in self._members}, {name: allocation.cores}, self._core_ids)[name]
         loop = asyncio.get_running_loop()
-        member = _Member(name, task.task, ids, allocation.threads, loop.create_future())
+        member = Member(name, task, group, allocation, ids, loop.create_future())
         self._members.append(member)
         self._account()
         member.supervision = loop.create_task(self._supervise(member), name=f"supervise {name}")
 
-    async def _supervise(self, member: _Member) -> None:
+    async def _supervise(self, member: Member) -> None:
         """Keep one member running: start it, give it to the data plane, and start it again when it is lost."""
         deaths = 0
         while not member.draining:
@@ -297,34 +271,38 @@ class LocalPlant:
             deaths = 1 if self._clock() - ready_s > STEADY_S else deaths + 1
             await replica.stop(0.0)
 
-    async def _start_worker(self, member: _Member) -> tuple[Replica, float]:
+    async def _start_worker(self, member: Member) -> tuple[Replica, float]:
         """Start a member's worker and put it to work; returns it and the time from which it serves."""
-        started_s = self._clock()
         assert self._plan is not None, "members are started for a plan"
-        resident = self._plan.tasks[member.task].resident
-        placed = (member.core_ids, member.threads)
+        started_s = self._clock()
         replica = await Replica.start(
             replica_id=member.id,
             task=member.task,
-            models={variant: self._model(member.task, variant) for variant in resident},
+            models={},
             core_ids=member.core_ids,
             threads=member.threads,
             thread_options=self._thread_options(member.task),
             warm_batches=(1,),
         )
-        member.replica, member.resident = replica, set(resident)
-        if placed != (member.core_ids, member.threads):  # a plan moved it while it started
-            await replica.set_cores(member.core_ids, member.threads)
-        for variant in set(self._plan.tasks[member.task].resident) - member.resident:
-            await replica.load(variant, self._model(member.task, variant))
-            member.resident.add(variant)
+        try:
+            done: tuple[object, ...] = ()
+            while done != (wanted := (self._plan.tasks[member.task].resident, member.core_ids, member.threads)):
+                if (replica.core_ids, replica.threads) != wanted[1:]:  # a plan changed it while it started
+                    await replica.set_cores(member.core_ids, member.threads)
+                await self._loading.load_first(member, replica, wanted[0])
+                done = wanted
+        except BaseException:
+            member.resident.clear()
+            await replica.stop(0.0)
+            raise
+        member.replica = replica
         ready_s = self._clock()
         self._metrics.replica_started(member.task, ready_s - started_s)
         if not member.draining:
-            self.data_plane.add(member.task, replica, len(member.core_ids) // member.threads)
+            self.data_plane.add(member.task, replica, member.concurrency, member.group)
         return replica, ready_s
 
-    async def _retire(self, member: _Member) -> None:
+    async def _retire(self, member: Member) -> None:
         """Take a member away: no new batch, its last ones are answered, then its process ends."""
         if member.replica is not None:
             with suppress(TimeoutError):
@@ -333,7 +311,7 @@ class LocalPlant:
             member.supervision.cancel()
             await asyncio.gather(member.supervision, return_exceptions=True)
         if member.replica is not None:
-            await member.replica.stop(1.0)
+            await member.replica.stop(STOP_S)  # batches that it still has are tried again elsewhere
             self.data_plane.remove(member.replica)
         if not member.ready.done():
             member.ready.cancel()
@@ -353,11 +331,6 @@ class LocalPlant:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def _model(self, task: str, variant: str) -> Path:
-        path = self._pipeline.tasks[task].variants[variant].model
-        assert path is not None, "the wiring has read every model file"
-        return path
-
     def _thread_options(self, task: str) -> tuple[int, ...]:
         """Thread counts that a plan may ask for: those profiled, as far as this plant has the cores."""
         profiled = {
@@ -375,23 +348,3 @@ class LocalPlant:
 
     def _account(self) -> None:
         self._cost.hold(self._clock(), sum(len(m.core_ids) for m in self._members))
-
-
-class _CostMeter:
-    """Core-seconds of everything held (starting and draining replicas too), and the gateway's own CPU time."""
-
-    def __init__(self, now_s: float) -> None:
-        self._at_s = now_s
-        self._cores = 0
-        self._held = 0.0
-        self._started_cpu_s = time.process_time()
-
-    def hold(self, now_s: float, cores: int) -> None:
-        """From now on `cores` cores are held."""
-        self._held += self._cores * (now_s - self._at_s)
-        self._at_s, self._cores = now_s, cores
-
-    def total(self, now_s: float) -> float:
-        """Core-seconds since the start."""
-        self.hold(now_s, self._cores)
-        return self._held + time.process_time() - self._started_cpu_s

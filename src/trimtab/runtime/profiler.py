@@ -6,16 +6,17 @@ After every step the profile so far is handed out, so that a run that is interru
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from trimtab import rng as randomness
 from trimtab.profile.model import Profile
 from trimtab.runtime import affinity
-from trimtab.runtime.agenda import Agenda, Settings, find_point, model_of
-from trimtab.runtime.measuring import check_capacity, made_up_inputs, measure_service
+from trimtab.runtime.agenda import Agenda, Settings, find_point
+from trimtab.runtime.measuring import batch_of, check_capacity, made_up_inputs, measure_service
+from trimtab.runtime.models.model import ModelSource
 from trimtab.runtime.replica import Replica
-from trimtab.spec.model import Pipeline
+from trimtab.runtime.service import Tensor
 
 CHECK_MIN_ARRIVALS = 60
 """A capacity check of a slow variant runs on until it has about this many, but at most four times its length."""
@@ -32,15 +33,30 @@ class Step:
     """All that is measured so far, kept cells included."""
 
 
-async def measure(pipeline: Pipeline, settings: Settings, agenda: Agenda, on_step: Callable[[Step], None]) -> Profile:
+async def measure(
+    models: Mapping[str, Mapping[str, ModelSource]],
+    settings: Settings,
+    agenda: Agenda,
+    on_step: Callable[[Step], None],
+    *,
+    inputs: Mapping[str, Mapping[str, Tensor]] | None = None,
+) -> Profile:
     """Measure what is on the agenda; `on_step` is told after each step and may save the profile so far.
+
+    Args:
+        models: Task → variant → where its model comes from.
+        settings: What to measure and how long.
+        agenda: What of it is left to do.
+        on_step: Called after each step.
+        inputs: Task → input → rows to measure with, repeated where a batch has more. A task that is not named is
+            measured with its models' own examples, or with random values where they know none.
 
     When it is cancelled, all processes are ended and what was reported stays valid.
 
     Raises:
         TrimtabError: a model cannot be served or a process was lost; what was reported stays valid.
     """
-    run = _Run(pipeline, settings, agenda, on_step)
+    run = _Run(models, settings, agenda, on_step, inputs or {})
     try:
         await run.load()
         await run.measure_cells()
@@ -53,8 +69,16 @@ async def measure(pipeline: Pipeline, settings: Settings, agenda: Agenda, on_ste
 class _Run:
     """One run of the profiler: one replica a task, and the profile as it grows."""
 
-    def __init__(self, pipeline: Pipeline, settings: Settings, agenda: Agenda, on_step: Callable[[Step], None]) -> None:
-        self._pipeline = pipeline
+    def __init__(
+        self,
+        models: Mapping[str, Mapping[str, ModelSource]],
+        settings: Settings,
+        agenda: Agenda,
+        on_step: Callable[[Step], None],
+        inputs: Mapping[str, Mapping[str, Tensor]],
+    ) -> None:
+        self._models = models
+        self._inputs = inputs
         self._settings = settings
         self._agenda = agenda
         self._on_step = on_step
@@ -85,8 +109,7 @@ class _Run:
                     thread_options=threads,
                     warm_batches=(max(self._settings.batches),),
                 )
-            path = model_of(task, self._pipeline.tasks[task].variants[variant])
-            report = await self._replicas[task].load(variant, path)
+            report = await self._replicas[task].load(variant, self._models[task][variant])
             before = self._variants[task][variant]
             self._variants[task][variant] = replace(
                 before, load_time_s=report.load_time_s, memory_bytes=report.memory_bytes
@@ -98,7 +121,7 @@ class _Run:
         for cell in self._agenda.cells:
             replica = self._replicas[cell.task]
             await self._place(replica, cell.cores, cell.threads)
-            inputs = made_up_inputs(replica.interfaces[cell.variant], cell.batch, self._rng)
+            inputs = self._batch(replica, cell.variant, cell.batch)
             point = await measure_service(replica, cell.variant, inputs, cell.batch, self._settings.effort)
             before = self._variants[cell.task][cell.variant]
             outdated = find_point(before, cell.cores, cell.threads, cell.batch)
@@ -124,7 +147,7 @@ class _Run:
             check = await check_capacity(
                 replica,
                 variant,
-                made_up_inputs(replica.interfaces[variant], batch, self._rng),
+                self._batch(replica, variant, batch),
                 batch=batch,
                 rate_rps=rate_rps,
                 seconds=seconds,
@@ -136,6 +159,11 @@ class _Run:
     async def stop(self) -> None:
         """End all processes."""
         await asyncio.gather(*(replica.stop(0.0) for replica in self._replicas.values()))
+
+    def _batch(self, replica: Replica, variant: str, rows: int) -> Mapping[str, Tensor]:
+        """What to measure with: the inputs that were given, else the model's own example, else random values."""
+        known = self._inputs.get(replica.task) or replica.examples[variant]
+        return batch_of(known, rows) if known else made_up_inputs(replica.interfaces[variant], rows, self._rng)
 
     async def _place(self, replica: Replica, cores: int, threads: int) -> None:
         if (len(replica.core_ids), replica.threads) != (cores, threads):

@@ -19,13 +19,12 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar, cast
 
-from trimtab.errors import InvalidInputError, ModelError, PlantError, TrimtabError, WorkerError
+from trimtab.errors import InvalidInputError, ModelError, PlantError, TrimtabError, WorkerError, WorkerLostError
 from trimtab.runtime import frames
 from trimtab.runtime.frames import Status
-from trimtab.runtime.model_file import Interface
+from trimtab.runtime.models.model import Interface, ModelSource
 from trimtab.runtime.service import Tensor
 
 log = logging.getLogger(__name__)
@@ -65,7 +64,9 @@ class Replica:
         self.core_ids = core_ids
         self.threads = threads
         self.interfaces: dict[str, Interface] = {}
-        """Inputs and outputs of each resident variant, as read from its file."""
+        """Inputs and outputs of each resident variant, as its model says them."""
+        self.examples: dict[str, Mapping[str, Tensor]] = {}
+        """One row that a resident variant takes; empty where its model knows none."""
         self.load_reports: dict[str, LoadReport] = {}
         self.versions: Mapping[str, str] = {}
         """Of what the worker runs on: onnxruntime, numpy, python."""
@@ -99,19 +100,19 @@ class Replica:
         *,
         replica_id: str,
         task: str,
-        models: Mapping[str, Path],
+        models: Mapping[str, ModelSource],
         core_ids: tuple[int, ...],
         threads: int,
         thread_options: tuple[int, ...],
         warm_batches: tuple[int, ...],
         start_timeout_s: float = START_TIMEOUT_S,
     ) -> Replica:
-        """Start a process on `core_ids` and load and warm `models` (variant → file) in it.
+        """Start a process on `core_ids` and load and warm `models` in it.
 
         Args:
             replica_id: name for logs and messages.
             task: the task that the variants do.
-            models: variant → model file.
+            models: variant → where its model comes from.
             core_ids: cores that it holds; where the system has no affinity only their number counts.
             threads: threads per inference at first.
             thread_options: thread counts that `set_cores` may ask for later; sessions for them are built now.
@@ -132,8 +133,8 @@ class Replica:
                 setup = frames.Setup(replica._next_id(), core_ids, threads, thread_options, warm_batches)
                 hello = await replica._ask(setup, frames.Hello)
                 replica.versions, replica.missing = hello.versions, hello.missing
-                for variant, path in models.items():
-                    await replica.load(variant, path)
+                for variant, source in models.items():
+                    await replica.load(variant, source)
         except TimeoutError as error:
             await replica.stop(0.0)
             raise WorkerError(
@@ -161,18 +162,28 @@ class Replica:
         frame = await self._exchange(message.id, buffers)
         return BatchResult(frame.tensors, _expect(frame, frames.Result).service_s)
 
-    async def load(self, variant: str, path: Path) -> LoadReport:
-        """Make a variant resident, beside serving. Returns once it is warm.
+    async def load(self, variant: str, source: ModelSource) -> LoadReport:
+        """Make a variant resident, beside serving, or replace the one of that name. Returns once it is warm.
 
         Raises:
-            ModelError: the file cannot be served; nothing has changed.
-            WorkerError: the process was lost.
+            ModelError: the model cannot be served, or there is not enough memory for it; nothing has changed.
+            WorkerError: the process was lost, with all that it held.
         """
-        message = frames.Load(self._next_id(), variant, str(path))
-        loaded = await self._ask(message, frames.Loaded)
+        message = frames.Load(
+            self._next_id(),
+            variant,
+            source.runtime,
+            str(source.path),
+            source.entry,
+            dict(source.options),
+            tuple(str(folder) for folder in source.folders),
+        )
+        frame = await self._exchange(message.id, frames.encode(message))
+        loaded = _expect(frame, frames.Loaded)
         self.interfaces[variant] = Interface(
             tuple(head.info() for head in loaded.inputs), tuple(head.info() for head in loaded.outputs)
         )
+        self.examples[variant] = frame.tensors
         report = LoadReport(loaded.load_time_s, loaded.memory_bytes)
         self.load_reports[variant] = report
         return report
@@ -186,6 +197,7 @@ class Replica:
         """
         await self._ask(frames.Unload(self._next_id(), variant), frames.Done)
         self.interfaces.pop(variant, None)
+        self.examples.pop(variant, None)
         self.load_reports.pop(variant, None)
 
     async def set_cores(self, core_ids: tuple[int, ...], threads: int) -> None:
@@ -291,8 +303,8 @@ class Replica:
     def _tail(self) -> str:
         return "; its last words:\n    " + "\n    ".join(self._last_words) if self._last_words else ""
 
-    def _lost_error(self, reason: str) -> WorkerError:
-        return WorkerError(f"replica '{self.id}' of task '{self.task}' was lost", got=reason + self._tail())
+    def _lost_error(self, reason: str) -> WorkerLostError:
+        return WorkerLostError(f"replica '{self.id}' of task '{self.task}' was lost", got=reason + self._tail())
 
     def _next_id(self) -> int:
         self._last_id += 1

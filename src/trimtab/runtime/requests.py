@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trimtab.errors import FailedError, InvalidInputError, UnknownModelError
-from trimtab.runtime.service import InferRequest, ModelInfo, Tensor, TensorInfo
+from trimtab.runtime.service import DEFAULT_PRIORITY, InferRequest, ModelInfo, Tensor, TensorInfo
 from trimtab.runtime.wiring import Wiring
 from trimtab.spec.model import REQUEST, Pipeline
 
@@ -41,6 +41,8 @@ class Request:
     missing: dict[str, int] = field(default_factory=dict)
     """Task → items under way; no entry before the task was reached."""
     queued: set[Item] = field(default_factory=set)
+    level: int = DEFAULT_PRIORITY
+    """Its priority; lower numbers go first."""
     variants: dict[str, list[str]] = field(default_factory=dict)
     """Task → the variants that served its items."""
 
@@ -51,7 +53,7 @@ class Request:
 
 @dataclass(eq=False, slots=True)
 class Item:
-    """One row of work for one task."""
+    """One row of work for one task; its tensors keep their leading axis, of length 1."""
 
     request: Request
     task: str
@@ -59,6 +61,16 @@ class Item:
     inputs: dict[str, Tensor]
     retries: int = 0
     queued_s: float = 0.0
+
+    @property
+    def answered(self) -> bool:
+        """Whether a replica has answered it."""
+        return self.request.done[self.task][self.index] is not None
+
+    @property
+    def done(self) -> bool:
+        """Whether it needs no more work: it is answered, or its request has ended."""
+        return self.request.answer.done() or self.answered
 
 
 class PipelineInterface:
@@ -122,36 +134,55 @@ class PipelineInterface:
         """The items of `task`, whose inputs are all there; from now on the request waits for them.
 
         Raises:
-            FailedError: the tasks before it gave different numbers of items, or none.
+            FailedError: the tasks before it gave different numbers of items, for one row or another, or none.
         """
+        sources = self._wiring.tasks[task].sources
         columns: dict[str, list[Tensor]] = {}
-        for name, source in self._wiring.tasks[task].sources.items():
+        for name, source in sources.items():
             if request.model == task or source.task == REQUEST:
                 tensor = request.inputs[name if request.model == task else source.tensor]
-                columns[name] = [tensor[i] for i in range(request.rows)]
+                columns[name] = [tensor] if request.rows == 1 else [tensor[i : i + 1] for i in range(request.rows)]
             else:
                 rows = [_answered(row)[source.tensor] for row in request.done[source.task]]
-                columns[name] = [part for row in rows for part in row] if source.fan_out else rows
+                if source.fan_out and len({row.shape[1] for row in rows}) > 1:
+                    raise FailedError(
+                        f"task '{task}': the rows of the request give different numbers of items",
+                        next_step="ask for one row at a time",
+                    )
+                columns[name] = (
+                    [row[0, j : j + 1] for row in rows for j in range(row.shape[1])] if source.fan_out else rows
+                )
         count = max(len(column) for column in columns.values())
         if any(not column or count % len(column) for column in columns.values()):
             lengths = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
             raise FailedError(f"task '{task}': its inputs have different numbers of items ({lengths})")
         request.done[task] = [None] * count
         request.missing[task] = count
+        if count == 1:
+            return [Item(request, task, 0, {name: column[0] for name, column in columns.items()})]
         return [
             Item(request, task, i, {name: column[i * len(column) // count] for name, column in columns.items()})
             for i in range(count)
         ]
 
     def gather(self, request: Request) -> dict[str, Tensor]:
-        """The answer's tensors: rows stacked; behind a fan-out the items of a row along a second axis."""
+        """The answer's tensors: rows stacked; behind a fan-out the items of a row along a second axis.
+
+        Raises:
+            FailedError: the rows have different shapes.
+        """
         answer: dict[str, Tensor] = {}
         for tensor in self.models[request.model].outputs:
             task, name = request.model, tensor.name
             if request.model == self._pipeline.name:
                 source = self._wiring.outputs[tensor.name]
                 task, name = source.task, source.tensor
-            stacked = np.stack([_answered(row)[name] for row in request.done[task]])
+            rows = [_answered(row)[name] for row in request.done[task]]
+            if len({row.shape for row in rows}) > 1:
+                raise FailedError(
+                    f"output '{tensor.name}': its rows have different shapes", next_step="ask for one row at a time"
+                )
+            stacked = rows[0] if len(rows) == 1 else np.concatenate(rows)
             per_row = len(stacked) // request.rows
             answer[tensor.name] = (
                 stacked if per_row == 1 else stacked.reshape((request.rows, per_row, *stacked.shape[1:]))

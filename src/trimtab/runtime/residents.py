@@ -1,37 +1,45 @@
-"""The variants that a worker holds: for each, open sessions for every thread count, and how a batch is run on them.
+"""The variants that a worker holds: for each, loaded instances of its model, and how a batch is run on them.
 
-With one thread per inference all concurrent runs share one session. With more, each concurrent run has a session of its
-own, whose pool of threads is then its own too. Sessions are built before they are needed; when a replica grows beyond
-what was built, runs share the sessions there are until the missing ones are ready: slower, never wrong.
+A model that runs several batches at once is loaded once for all concurrent runs; of any other, each concurrent run has
+an instance of its own (in ONNX Runtime with more than one thread, a pool of threads of its own). A model whose
+instances depend on the number of threads is loaded for each. Instances are built before they are needed; when a replica
+grows beyond what was built, runs share the instances there are until the missing ones are ready: slower, never wrong.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from trimtab.errors import InvalidInputError, ModelError, WorkerError
-from trimtab.runtime.model_file import Interface, format_shape, open_session, read_interface
+from trimtab.runtime.frames import BYTES
+from trimtab.runtime.models.model import Interface, Model, ModelSource, format_dtype, format_shape
+from trimtab.runtime.models.registry import load_source
 from trimtab.runtime.service import Tensor, TensorInfo
 
 
-def session_count(cores: int, threads: int) -> int:
-    """Sessions needed so that a replica of `cores` cores never waits for one."""
-    return 1 if threads == 1 else max(cores // threads, 1)
+def instance_count(model: Model, cores: int, threads: int) -> int:
+    """Instances needed so that a replica of `cores` cores never waits for one."""
+    return 1 if model.parallel else max(cores // threads, 1)
 
 
 @dataclass(slots=True)
-class _Session:
-    """An open session and how many runs use it now."""
+class _Instance:
+    """A loaded model and how many runs use it now."""
 
-    ort: Any
+    model: Model
     running: int = 0
+    turn: contextlib.AbstractContextManager[object] = field(default_factory=threading.Lock)
+    """Held while a batch runs; lets everybody in where the model runs several at once."""
+
+    def __post_init__(self) -> None:
+        if self.model.parallel:
+            self.turn = contextlib.nullcontext()
 
 
 @dataclass(eq=False, slots=True)
@@ -39,10 +47,10 @@ class Resident:
     """One loaded variant."""
 
     variant: str
-    path: Path
+    source: ModelSource
     interface: Interface
-    sessions: dict[int, list[_Session]]
-    """Threads per inference → open sessions."""
+    instances: dict[int, list[_Instance]]
+    """Threads per inference → loaded instances; one list for all numbers of threads where these make no difference."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, inputs: Mapping[str, Tensor], threads: int) -> tuple[dict[str, Tensor], float]:
@@ -50,30 +58,30 @@ class Resident:
 
         Raises:
             InvalidInputError: the inputs are not those of the model.
-            ModelError: the model failed on them.
+            ModelError: the model failed on them, or gave something else than its interface says.
         """
         rows = check_inputs(inputs, self.interface)
         with self.lock:
-            session = min(self.sessions[threads], key=lambda s: s.running)
-            session.running += 1
+            instance = min(self.instances[threads], key=lambda i: i.running)
+            instance.running += 1
         try:
             started_s = time.perf_counter()
-            outputs = self._run(session.ort, inputs, rows)
+            with instance.turn:
+                outputs = run_rows(instance.model, inputs, rows)
             return outputs, time.perf_counter() - started_s
-        except Exception as error:  # ONNX Runtime's errors share no other base class
+        except InvalidInputError:
+            raise
+        except Exception as error:  # a library's or a user's own; they share no other base class
             raise ModelError(
                 f"variant '{self.variant}' failed on a batch of {rows}", got=" ".join(str(error).split())[:400]
             ) from error
         finally:
             with self.lock:
-                session.running -= 1
+                instance.running -= 1
 
-    def _run(self, session: Any, inputs: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
-        names = [info.name for info in self.interface.outputs]
-        if rows == 1 or not self.interface.one_row_only:
-            return dict(zip(names, session.run(names, dict(inputs)), strict=True))
-        parts = [session.run(names, {name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
-        return {name: np.concatenate([part[k] for part in parts]) for k, name in enumerate(names)}
+    def example(self, rows: int) -> Mapping[str, Tensor] | None:
+        """A batch that the model takes; None where it knows none."""
+        return next(iter(self.instances.values()))[0].model.example(rows)
 
 
 class Residents:
@@ -91,7 +99,7 @@ class Residents:
 
     @property
     def thread_options(self) -> tuple[int, ...]:
-        """Thread counts for which sessions are built."""
+        """Thread counts for which instances are built."""
         return self._thread_options
 
     def get(self, variant: str) -> Resident:
@@ -105,40 +113,43 @@ class Residents:
             raise ModelError(f"variant '{variant}' is not resident", wanted=", ".join(self._by_name) or "a load first")
         return resident
 
-    def load(self, variant: str, path: Path, cores: int) -> Resident:
-        """Open and warm sessions of `variant` for all thread counts; replaces one of that name once this is ready.
+    def load(self, variant: str, source: ModelSource, cores: int) -> Resident:
+        """Load and warm instances of `variant` for all thread counts; replaces one of that name once this is ready.
 
         Raises:
-            ModelError: the file cannot be served; nothing has changed.
+            ModelError: the model cannot be served, or there is not enough memory for it; nothing has changed.
+            MissingExtraError: the library of its runtime is not installed.
         """
-        sessions: dict[int, list[_Session]] = {}
-        interface: Interface | None = None
-        for threads in self._thread_options:
-            sessions[threads] = []
-            for _ in range(session_count(cores, threads)):
-                ort = open_session(path, threads=threads)
-                interface = interface or read_interface(ort, path)
-                self._warm(ort, interface, variant, path)
-                sessions[threads].append(_Session(ort))
-        if interface is None:
-            raise WorkerError("there is no thread count to build sessions for")
-        resident = Resident(variant, path, interface, sessions)
+        if not self._thread_options:
+            raise WorkerError("there is no thread count to build instances for")
+        resident: Resident | None = None
+        shared: list[_Instance] = []
+        for threads in self._thread_options:  # ascending: the first needs the most instances
+            if resident is not None and shared and shared[0].model.any_threads:
+                resident.instances[threads] = shared
+                continue
+            first = self._build(variant, source, threads)
+            resident = resident or Resident(variant, source, first.model.interface, {})
+            shared = [first]
+            while len(shared) < instance_count(first.model, cores, threads):
+                shared.append(self._build(variant, source, threads))
+            resident.instances[threads] = shared
+        assert resident is not None, "there is a thread count"
         self._by_name[variant] = resident
         return resident
 
     def grow(self, cores: int) -> None:
-        """Build the sessions that a replica of `cores` cores needs beyond those there are.
+        """Build the instances that a replica of `cores` cores needs beyond those there are.
 
         Raises:
-            ModelError: a file has become unreadable since it was loaded; what there is keeps serving.
+            ModelError: a model has become unreadable since it was loaded; what there is keeps serving.
         """
         for resident in list(self._by_name.values()):
-            for threads, sessions in resident.sessions.items():
-                while len(sessions) < session_count(cores, threads):
-                    ort = open_session(resident.path, threads=threads)
-                    self._warm(ort, resident.interface, resident.variant, resident.path)
+            for threads, instances in resident.instances.items():
+                while len(instances) < instance_count(instances[0].model, cores, threads):
+                    instance = self._build(resident.variant, resident.source, threads)
                     with resident.lock:
-                        sessions.append(_Session(ort))
+                        instances.append(instance)
 
     def unload(self, variant: str) -> None:
         """Forget a variant; runs that use it finish.
@@ -149,21 +160,73 @@ class Residents:
         self.get(variant)
         del self._by_name[variant]
 
-    def _warm(self, session: Any, interface: Interface, variant: str, path: Path) -> None:
-        """First runs, so that no request pays for them. A model with free axes stays cold: we cannot make its input."""
-        if not interface.fixed:
-            return
-        for batch in self._warm_batches if not interface.one_row_only else (1,):
-            zeros = {i.name: np.zeros((batch, *i.shape[1:]), i.dtype) for i in interface.inputs}
+    def _build(self, variant: str, source: ModelSource, threads: int) -> _Instance:
+        """A loaded instance after its first runs, so that no request pays for them.
+
+        A model that knows no example and has free axes or text stays cold: we cannot make its input.
+        """
+        model = load_source(source, threads)
+        for rows in (1,) if model.interface.one_row_only else self._warm_batches:
+            inputs = model.example(rows) or zeros(model.interface, rows)
+            if inputs is None:
+                break
             try:
-                session.run(None, zeros)
-            except Exception as error:  # ONNX Runtime's errors share no other base class
+                run_rows(model, inputs, rows)
+            except Exception as error:  # a library's or a user's own; they share no other base class
                 raise ModelError(
-                    f"variant '{variant}' fails on a batch of {batch}",
-                    where=str(path),
+                    f"variant '{variant}' fails on a batch of {rows}",
+                    where=str(source.path),
                     got=" ".join(str(error).split())[:400],
-                    next_step="export the model with a dynamic leading axis that works for any number of rows",
+                    next_step="it has to take any number of rows; export the model with a dynamic leading axis",
                 ) from error
+        return _Instance(model)
+
+
+def run_rows(model: Model, inputs: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+    """A model's outputs for `rows` rows, row by row where it takes one at a time, in the form its interface says.
+
+    Raises:
+        ModelError: an output is missing or has another form than the interface says.
+        Exception: what the model raises.
+    """
+    if rows == 1 or not model.interface.one_row_only:
+        outputs = model.run(inputs)
+    else:
+        parts = [model.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
+        outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {info.name: _as_promised(outputs.get(info.name), info, rows) for info in model.interface.outputs}
+
+
+def _as_promised(given: Tensor | None, info: TensorInfo, rows: int) -> Tensor:
+    """An output as a tensor that can be sent on. Text becomes UTF-8."""
+    if given is None:
+        raise ModelError(
+            f"the model gives no output '{info.name}'", wanted=f"{format_dtype(info)}, as its interface says"
+        )
+    array = np.asarray(given)
+    if info.dtype == BYTES and array.dtype.kind in "OSU":
+        array = as_bytes(array)
+    if not _matches(array, info) or array.shape[0] != rows:
+        raise ModelError(
+            f"the model's output '{info.name}' is not what its interface says",
+            got=f"{array.dtype.name} {format_shape(array.shape)}",
+            wanted=f"{format_dtype(info)} {format_shape((rows, *info.shape[1:]))}",
+        )
+    return array
+
+
+def as_bytes(array: Tensor) -> Tensor:
+    """An array of text or bytes as an array of `bytes` objects; text becomes UTF-8, anything else stays as it is."""
+    items = np.empty(array.size, BYTES)
+    items[:] = [item.encode() if isinstance(item, str) else item for item in array.reshape(-1).tolist()]
+    return items.reshape(array.shape)
+
+
+def zeros(interface: Interface, rows: int) -> dict[str, Tensor] | None:
+    """A batch of zeros; None where it cannot be made up."""
+    if not interface.fixed:
+        return None
+    return {info.name: np.zeros((rows, *info.shape[1:]), info.dtype) for info in interface.inputs}
 
 
 def check_inputs(inputs: Mapping[str, Tensor], interface: Interface) -> int:
@@ -182,7 +245,7 @@ def check_inputs(inputs: Mapping[str, Tensor], interface: Interface) -> int:
             raise InvalidInputError(
                 f"input '{name}' does not fit the model",
                 got=f"{array.dtype.name} {format_shape(array.shape)}",
-                wanted=f"{info.dtype.name} {format_shape((-1, *info.shape[1:]))}",
+                wanted=f"{format_dtype(info)} {format_shape((-1, *info.shape[1:]))}",
             )
         if rows is not None and array.shape[0] != rows:
             raise InvalidInputError("the inputs have different numbers of rows", got=f"{rows} and {array.shape[0]}")

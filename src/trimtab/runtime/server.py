@@ -1,8 +1,8 @@
 """Puts an ASGI application on a socket, inside an asyncio program that runs already: uvicorn without its habits.
 
 It installs no signal handlers, writes no access log and says nothing: the program around it owns signals and words.
-`httptools` parses where it is installed, h11 elsewhere; the event loop is the caller's (`new_event_loop`: uvloop's
-where it is installed).
+`httptools_protocol` speaks HTTP where httptools is installed; elsewhere uvicorn's own protocol does, without most of
+the limits. The event loop is the caller's (`new_event_loop`: uvloop's where it is installed).
 """
 
 from __future__ import annotations
@@ -10,19 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
 
 from trimtab.errors import AddressInUseError, PlantError
-from trimtab.runtime.http import AsgiApp
+from trimtab.runtime.asgi import AsgiApp, HttpLimits
+from trimtab.runtime.clients import Clients
+from trimtab.runtime.security import Security
+
+log = logging.getLogger(__name__)
 
 BACKLOG = 2048
-KEEP_ALIVE_S = 75
-"""Idle time after which a connection is closed; longer than what clients keep theirs open for."""
+_OTHER_DESCRIPTORS = 512
+"""Files and sockets of the process that are no client's connection, at most."""
 _AFTERMATH_S = 1.0
 _POLL_S = 0.01
 
@@ -37,28 +43,59 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+def raise_descriptor_limit(connections: int = HttpLimits().connections) -> int:
+    """Let this process open as many files as it may; says in the log when that is too few for so many connections.
+
+    Returns the number of files that it may have open.
+    """
+    try:
+        import resource
+    except ImportError:  # not a POSIX system: there is no such limit
+        return connections + _OTHER_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems name a hard limit that they do not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    if soft == resource.RLIM_INFINITY:
+        return connections + _OTHER_DESCRIPTORS
+    if soft < connections + _OTHER_DESCRIPTORS:
+        log.warning(
+            "only %d files may be open at once: fewer than %d clients can be connected; raise it with ulimit -n",
+            soft,
+            max(0, soft - _OTHER_DESCRIPTORS),
+        )
+    return soft
+
+
 class HttpServer:
     """One server on one address. `start`, then `stop`; afterwards it can be started again."""
 
-    def __init__(self, app: AsgiApp) -> None:
+    def __init__(self, app: AsgiApp, limits: HttpLimits | None = None, security: Security | None = None) -> None:
+        """`limits` are those of connections; of `security`, TLS is done here (the token is the application's)."""
         self._app = app
+        self._limits = limits or HttpLimits()
+        self._security = security or Security()
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, *, reuse_port: bool = False) -> int:
         """Listen; returns the port, which is a free one for `port` 0.
+
+        With `reuse_port` several processes that all say so listen on one port, and share its connections.
 
         Raises:
             AddressInUseError: something else listens there.
-            PlantError: there is no such address here, or no permission to use it.
+            PlantError: there is no such address here, no permission to use it, or the certificate cannot be used.
         """
         if self._serving is not None:
             raise PlantError("the server is running already", next_step="stop it first")
-        sock = _listen(host, port)
+        context = self._security.ssl_context()
+        sock = _listen(host, port, reuse_port=reuse_port)
         bound: int = sock.getsockname()[1]
+        clients = Clients(self._limits)
         config = uvicorn.Config(
             self._app,
-            http=_protocol(),
+            http=_protocol(self._app, clients),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -67,9 +104,9 @@ class HttpServer:
             proxy_headers=False,
             server_header=False,
             backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_keep_alive=int(self._limits.idle_s),
         )
-        self._server = _Server(config)
+        self._server = _Server(config, clients, context)
         self._serving = asyncio.create_task(self._server.serve(sockets=[sock]), name=f"http {host}:{bound}")
         await self._server.listening.wait()
         if not self._server.started:
@@ -95,8 +132,11 @@ class _Server(uvicorn.Server):
 
     grace_s = 0.0
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, clients: Clients, context: ssl.SSLContext | None) -> None:
         super().__init__(config)
+        config.load()
+        config.ssl = context
+        self._clients = clients
         self.listening = asyncio.Event()
 
     @contextlib.contextmanager
@@ -108,6 +148,11 @@ class _Server(uvicorn.Server):
             await super().startup(sockets)
         finally:
             self.listening.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        self._clients.sweep(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     async def main_loop(self) -> None:
         try:
@@ -151,7 +196,7 @@ async def _until(true: Callable[[], bool], within_s: float) -> bool:
     return True
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
     """A listening socket; IPv4 first where a name has both."""
     where = f"{host}:{port}"
     if not 0 <= port <= 65535:
@@ -169,6 +214,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         if os.name == "posix":  # elsewhere the option means that two programs may share the port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
         sock.listen(BACKLOG)
         sock.setblocking(False)  # noqa: FBT003 — the standard library's own signature
@@ -186,10 +233,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _protocol() -> Any:
-    """The fastest HTTP protocol that is installed."""
+def _protocol(app: AsgiApp, clients: Clients) -> Any:
+    """What speaks HTTP for one connection; uvicorn calls it for each."""
     try:
-        from trimtab.runtime.httptools_protocol import JsonHttpToolsProtocol
+        from trimtab.runtime.httptools_protocol import Connection
     except ImportError:
         return "h11"
-    return JsonHttpToolsProtocol
+
+    def connection(*, server_state: Any, _loop: asyncio.AbstractEventLoop | None = None, **_: Any) -> Connection:
+        return Connection(app, clients, server_state, _loop or asyncio.get_running_loop())
+
+    return connection

@@ -1,4 +1,4 @@
-"""One served pipeline on this machine: plant, controller and HTTP server put together, started and stopped in order.
+"""One served pipeline on this machine: plant, controller and doors put together, started and stopped in order.
 
 Start: the address is taken first (a port in use is said at once; health says "not ready"), then the workers start, then
 the controller's loop. Stop, at Ctrl-C or SIGTERM: no new requests, what is under way is answered, workers end, and no
@@ -14,11 +14,11 @@ import math
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Protocol
 
 from trimtab.control.controller import Controller
+from trimtab.control.deciding import Decider
 from trimtab.control.journal import JournalEntry, JournalWriter, header_of
 from trimtab.control.loop import ControlLoop
 from trimtab.control.protocols import Decision
@@ -27,34 +27,23 @@ from trimtab.plan.policies import make_policy
 from trimtab.profile.model import Profile
 from trimtab.runtime import affinity
 from trimtab.runtime.compiling import BackgroundCompiler
+from trimtab.runtime.controller_process import ControllerProcess
 from trimtab.runtime.dataplane import DataPlane
-from trimtab.runtime.http import make_app
+from trimtab.runtime.front import Front
+from trimtab.runtime.gateway.answering import ServiceServer
+from trimtab.runtime.gateway.fronts import Fronts
 from trimtab.runtime.metrics import Metrics
 from trimtab.runtime.plant import LocalPlant
-from trimtab.runtime.server import HttpServer, new_event_loop
+from trimtab.runtime.repository import PlannedRepository
+from trimtab.runtime.serve_options import Addresses, Listening, ServeOptions, addresses_of
+from trimtab.runtime.server import new_event_loop, raise_descriptor_limit
 from trimtab.runtime.wiring import check_interfaces
 from trimtab.spec.model import Pipeline
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """How to serve."""
-
-    host: str = "127.0.0.1"
-    port: int = 8080
-    """0: a free one."""
-    policy: str = "trimtab"
-    forecaster: str | None = None
-    """A name or a file; None: the policy's own, or else the default."""
-    cores: int | None = None
-    """Cores that replicas may hold; None: the budget's, as far as this machine has them."""
-    start_rate_rps: float = 1.0
-    """The rate of the first plan."""
-    journal: Path | None = None
-    grace_s: float = 10.0
-    """Longest wait, at the end, for requests under way."""
+OnReady = Callable[[Addresses, Decision], None]
+"""Told where the server listens, and the first decision, once all replicas serve."""
 
 
 class _MonotonicClock:
@@ -67,8 +56,8 @@ class _MonotonicClock:
         await asyncio.sleep(seconds)
 
 
-def run(pipeline: Pipeline, profile: Profile, options: ServeOptions, on_ready: Callable[[str, Decision], None]) -> None:
-    """Serve until SIGINT or SIGTERM; blocks. `on_ready` gets the URL and the first decision once all replicas serve.
+def run(pipeline: Pipeline, profile: Profile, options: ServeOptions, on_ready: OnReady) -> None:
+    """Serve until SIGINT or SIGTERM; blocks. See `OnReady`.
 
     Raises:
         TrimtabError: it could not be started; nothing is left running.
@@ -77,13 +66,11 @@ def run(pipeline: Pipeline, profile: Profile, options: ServeOptions, on_ready: C
         runner.run(serve(pipeline, profile, options, on_ready))
 
 
-async def serve(
-    pipeline: Pipeline, profile: Profile, options: ServeOptions, on_ready: Callable[[str, Decision], None]
-) -> None:
+async def serve(pipeline: Pipeline, profile: Profile, options: ServeOptions, on_ready: OnReady) -> None:
     """`run` on an event loop that runs already."""
     stop, hurry = asyncio.Event(), asyncio.Event()
     with _signals(stop, hurry):
-        wiring = check_interfaces(pipeline)
+        wiring = check_interfaces(pipeline, folders=options.model_folders)
         metrics = Metrics(pipeline)
         clock_s = second_began_s(datetime.now(UTC).timestamp(), time.monotonic())
         plant = LocalPlant(pipeline, profile, wiring, metrics, _cores(pipeline, options))
@@ -98,23 +85,34 @@ async def serve(
             limits_of(pipeline, plant.capabilities),
             settings_for(policy, options.start_rate_rps),
         )
-        server = HttpServer(make_app(plant.data_plane, metrics))
+        raise_descriptor_limit()
+        doors = _doors(plant.data_plane, metrics, options)
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.push_async_callback(plant.stop, 0.0)
-            port = await server.start(options.host, options.port)
-            cleanup.push_async_callback(_stop_server, server, plant.data_plane, options.grace_s, hurry)
-            journal = _journal(controller, options, clock_s)
+            listening = await doors.start()
+            cleanup.push_async_callback(_close_doors, doors, plant.data_plane, options.grace_s, hurry)
+            header = header_of(
+                controller,
+                options.policy,
+                forecaster=forecaster_name(policy, options.forecaster),
+                clock_s=clock_s,
+            )
+            process = ControllerProcess(header)  # decides: the controller made here is only its recipe
+            cleanup.push_async_callback(process.stop)
+            journal = None if options.journal is None else JournalWriter(options.journal, header)
             if journal is not None:
                 cleanup.callback(journal.close)
             compiler = BackgroundCompiler()
-            compiler.at_start()
             cleanup.push_async_callback(compiler.stop)
-            on_turn = _tell(metrics, compiler, controller)
-            control = ControlLoop(controller, plant, _MonotonicClock(), journal=journal, on_turn=on_turn)
+            on_turn = _tell(metrics, compiler, process)
+            control = ControlLoop(process, plant, _MonotonicClock(), journal=journal, on_turn=on_turn)
+            repository = PlannedRepository(pipeline, wiring, plant, control)
+            cleanup.push_async_callback(repository.stop)
+            plant.data_plane.loading = repository
             decision = await _unless(stop, _start(control, plant))
             if decision is None:
                 return
-            on_ready(f"http://{_in_url(options.host)}:{port}", decision)
+            on_ready(addresses_of(listening, options.gateways), decision)
             looping = asyncio.create_task(control.run(stop), name="control loop")
             await stop.wait()
             await looping
@@ -148,9 +146,37 @@ async def _unless(stop: asyncio.Event, starting: Coroutine[None, None, Decision]
     return await work
 
 
-async def _stop_server(server: HttpServer, plane: DataPlane, grace_s: float, hurry: asyncio.Event) -> None:
+class _Doors(Protocol):
+    """Where clients come in: `Front` in this process, or gateway processes."""
+
+    async def start(self) -> Listening: ...
+
+    async def stop(self, grace_s: float) -> None: ...
+
+
+class _Gateways:
+    """Gateway processes as doors."""
+
+    def __init__(self, plane: DataPlane, metrics: Metrics, options: ServeOptions) -> None:
+        self._server = ServiceServer(plane, metrics)
+        self._fronts = Fronts(self._server, options.listening, options.gateways)
+        self._metrics = metrics
+
+    async def start(self) -> Listening:
+        return await self._fronts.start(self._metrics.cost)
+
+    async def stop(self, grace_s: float) -> None:
+        await self._fronts.stop(grace_s)
+        await self._server.close()
+
+
+def _doors(plane: DataPlane, metrics: Metrics, options: ServeOptions) -> _Doors:
+    return _Gateways(plane, metrics, options) if options.gateways else Front(plane, metrics, options.listening)
+
+
+async def _close_doors(doors: _Doors, plane: DataPlane, grace_s: float, hurry: asyncio.Event) -> None:
     """Answer what is under way; a second signal ends the wait."""
-    stopping = asyncio.create_task(server.stop(grace_s))
+    stopping = asyncio.create_task(doors.stop(grace_s))
     hurrying = asyncio.create_task(hurry.wait())
     await asyncio.wait({stopping, hurrying}, return_when=asyncio.FIRST_COMPLETED)
     hurrying.cancel()
@@ -188,15 +214,8 @@ def _cores(pipeline: Pipeline, options: ServeOptions) -> int:
     return have if budget is None else max(1, min(int(budget), have))
 
 
-def _journal(controller: Controller, options: ServeOptions, clock_s: float) -> JournalWriter | None:
-    if options.journal is None:
-        return None
-    named = forecaster_name(controller.policy, options.forecaster)
-    return JournalWriter(options.journal, header_of(controller, options.policy, forecaster=named, clock_s=clock_s))
-
-
 def _tell(
-    metrics: Metrics, compiler: BackgroundCompiler, controller: Controller
+    metrics: Metrics, compiler: BackgroundCompiler, controller: Controller | Decider
 ) -> Callable[[JournalEntry, float], None]:
     """Tells the metrics of every turn of the controller, and the compiler how long it took."""
 
@@ -215,10 +234,3 @@ def _tell(
             log.info("plan %s: %s", turn.decision.plan.id, changes or "first plan")
 
     return told
-
-
-def _in_url(host: str) -> str:
-    """A host as it stands in a URL: IPv6 addresses in brackets, "any address" as one that can be called."""
-    if host in ("0.0.0.0", "::", ""):
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host

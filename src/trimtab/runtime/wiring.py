@@ -9,12 +9,14 @@ one item of work: `boxes [?, k, 4]` of one task into `box [?, 4]` of the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trimtab.errors import ModelError, SpecError
-from trimtab.runtime.model_file import Interface, format_shape, inspect_model
+from trimtab.runtime.models.allowed import allowed_folders
+from trimtab.runtime.models.model import Interface, ModelSource, format_dtype, format_shape
+from trimtab.runtime.models.registry import inspect_source, source_of
 from trimtab.runtime.service import TensorInfo
 from trimtab.spec.model import REQUEST, Pipeline, Task
 
@@ -59,17 +61,29 @@ class Wiring:
     `task.tensor` where two tasks would give the same."""
     answers: tuple[TensorInfo, ...]
     """The tensors of `outputs`, under their public names."""
+    models: Mapping[str, Mapping[str, ModelSource]] = field(default_factory=dict)
+    """Task → variant → where its model comes from, as it was checked."""
 
 
-def check_interfaces(pipeline: Pipeline, inspect: Callable[[Path], Interface] = inspect_model) -> Wiring:
-    """Read every variant's file and wire the tasks together.
+def check_interfaces(
+    pipeline: Pipeline, *, folders: Iterable[Path] = (), inspect: Callable[[ModelSource], Interface] = inspect_source
+) -> Wiring:
+    """Read every variant's model and wire the tasks together.
+
+    Args:
+        pipeline: What is served.
+        folders: Folders that models may lie in, besides the pipeline file's own.
+        inspect: Reads one model's interface.
 
     Raises:
-        ModelError: a file is missing or corrupt; variants of one task differ in their interface; an input has no source
-            or one of another dtype or shape. It names task, variant, tensor, what was got and what was wanted.
+        ModelError: a model is missing, corrupt or not allowed; variants of one task differ in their interface; an input
+            has no source or one of another dtype or shape. It names task, variant, tensor, what was got and wanted.
+        MissingExtraError: the library of a model's runtime is not installed.
         SpecError: a task's `inputs` names a tensor or a source that does not exist.
     """
-    interfaces = {task.name: _common_interface(task, inspect) for task in pipeline.tasks.values()}
+    allowed = allowed_folders(pipeline, folders)
+    models = {task.name: _sources(task, allowed) for task in pipeline.tasks.values()}
+    interfaces = {task.name: _common_interface(task, models[task.name], inspect) for task in pipeline.tasks.values()}
     wired: dict[str, TaskWiring] = {}
     request: dict[str, TensorInfo] = {}
     for task in pipeline.tasks.values():
@@ -92,25 +106,32 @@ def check_interfaces(pipeline: Pipeline, inspect: Callable[[Path], Interface] = 
             public = info.name if given.count(info.name) == 1 else f"{leaf}.{info.name}"
             outputs[public] = Source(leaf, info.name)
             answers.append(TensorInfo(public, info.dtype, info.shape))
-    return Wiring(wired, tuple(request.values()), outputs, tuple(answers))
+    return Wiring(wired, tuple(request.values()), outputs, tuple(answers), models)
 
 
-def _common_interface(task: Task, inspect: Callable[[Path], Interface]) -> Interface:
-    """The interface that all variants of a task share; the first variant's order."""
-    first: tuple[str, Interface] | None = None
+def _sources(task: Task, folders: tuple[Path, ...]) -> Mapping[str, ModelSource]:
+    """Where the models of a task's variants come from."""
+    sources: dict[str, ModelSource] = {}
     for variant in task.variants.values():
-        if variant.model is None:
-            raise ModelError(
-                f"task '{task.name}', variant '{variant.name}' has no model file",
-                wanted="an ONNX file",
-                next_step="name it in the pipeline file; without it the variant can be planned but not served",
-            )
         try:
-            interface = inspect(variant.model)
+            sources[variant.name] = source_of(variant, folders)
         except ModelError as error:
             raise ModelError(f"task '{task.name}', variant '{variant.name}': {error}") from error
+    return sources
+
+
+def _common_interface(
+    task: Task, sources: Mapping[str, ModelSource], inspect: Callable[[ModelSource], Interface]
+) -> Interface:
+    """The interface that all variants of a task share; the first variant's order."""
+    first: tuple[str, Interface] | None = None
+    for name, source in sources.items():
+        try:
+            interface = inspect(source)
+        except ModelError as error:
+            raise ModelError(f"task '{task.name}', variant '{name}': {error}") from error
         if first is None:
-            first = variant.name, interface
+            first = name, interface
             continue
         for role, wanted, got in (
             ("input", first[1].inputs, interface.inputs),
@@ -118,10 +139,10 @@ def _common_interface(task: Task, inspect: Callable[[Path], Interface]) -> Inter
         ):
             if difference := _difference(wanted, got):
                 tensor, has, should = difference
-                who = f"task '{task.name}', variant '{variant.name}'"
+                who = f"task '{task.name}', variant '{name}'"
                 raise ModelError(
                     f"{who}: {role} '{tensor}' differs from variant '{first[0]}'",
-                    where=str(variant.model),
+                    where=str(source.path),
                     got=has,
                     wanted=should,
                     next_step="all variants of a task take and give the same tensors",
@@ -234,7 +255,7 @@ def _fits(given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 
 def describe(info: TensorInfo) -> str:
     """A tensor's form for people: `float32 [?, 10]`."""
-    return f"{info.dtype.name} {format_shape(info.shape)}"
+    return f"{format_dtype(info)} {format_shape(info.shape)}"
 
 
 def _names(infos: tuple[TensorInfo, ...]) -> str:

@@ -25,8 +25,9 @@ from typing import NoReturn
 
 import numpy as np
 
-from trimtab.errors import InvalidInputError, ModelError, TrimtabError, WorkerError
+from trimtab.errors import InvalidInputError, MissingExtraError, ModelError, TrimtabError, WorkerError
 from trimtab.runtime import affinity, frames
+from trimtab.runtime.models.model import ModelSource
 from trimtab.runtime.residents import Resident, Residents
 from trimtab.runtime.service import Tensor, TensorInfo
 
@@ -150,7 +151,7 @@ class Worker:
             act()
         except InvalidInputError as error:
             self._send(frames.Failure(message_id, "input", str(error)))
-        except ModelError as error:
+        except (ModelError, MissingExtraError) as error:
             self._send(frames.Failure(message_id, "model", str(error)))
         except TrimtabError as error:
             self._send(frames.Failure(message_id, "worker", str(error)))
@@ -193,7 +194,14 @@ class Worker:
     def _load(self, message: frames.Load) -> None:
         before_bytes = _rss_bytes()
         started_s = time.perf_counter()
-        resident = self._residents.load(message.variant, Path(message.path), self._cores)
+        source = ModelSource(
+            message.runtime,
+            Path(message.path),
+            message.entry,
+            message.options,
+            tuple(Path(folder) for folder in message.folders),
+        )
+        resident = self._residents.load(message.variant, source, self._cores)
         load_time_s = time.perf_counter() - started_s
         self._send(
             frames.Loaded(
@@ -202,7 +210,8 @@ class Worker:
                 max(_rss_bytes() - before_bytes, 0),
                 _heads(resident.interface.inputs),
                 _heads(resident.interface.outputs),
-            )
+            ),
+            resident.example(1),
         )
 
     def _unload(self, message: frames.Unload) -> None:

@@ -37,6 +37,7 @@ from trimtab.spec.schema import (
     PipelineEntry,
     PricesEntry,
     TaskEntry,
+    VariantEntry,
 )
 
 _HOUR_S = 3600.0
@@ -113,12 +114,25 @@ def profile_entry(source: Path, overrides: Sequence[str] = ()) -> Path | Documen
 def _task(name: str, entry: TaskEntry, base: Path) -> Task:
     return Task(
         name=name,
-        variants={
-            variant: Variant(variant, (base / v.model).resolve() if v.model else None, v.accuracy, v.measured_on)
-            for variant, v in entry.variants.items()
-        },
+        variants={variant: _variant(variant, v, base) for variant, v in entry.variants.items()},
         after=tuple(Edge(upstream, edge.fan_out, dict(edge.fan_out_by)) for upstream, edge in _edges(entry).items()),
         inputs=dict(entry.inputs),
+    )
+
+
+def _variant(name: str, entry: VariantEntry, base: Path) -> Variant:
+    """A variant; `model: file.py:Class` is a path and the class in that file."""
+    path, colon, in_file = (entry.model or "").rpartition(":")
+    if not (colon and path.endswith(".py")):
+        path, in_file = entry.model or "", ""
+    return Variant(
+        name=name,
+        model=(base / path).resolve() if path else None,
+        accuracy=entry.accuracy,
+        measured_on=entry.measured_on,
+        runtime=entry.runtime,
+        options={key: _frozen(value) for key, value in entry.options.items()},
+        entry=in_file or None,
     )
 
 
@@ -167,13 +181,21 @@ def _check_models(pipeline: Pipeline, document: Document) -> None:
     missing = [
         Mistake(
             ("tasks", task.name, "variants", variant.name, "model"),
-            f"the model file of variant '{variant.name}' is missing",
+            f"the model of variant '{variant.name}' is missing",
             f"{variant.model} ({'a directory' if variant.model.is_dir() else 'no such file'})",
-            "an ONNX file; paths are relative to the pipeline file",
+            "a model's file or folder; paths are relative to the pipeline file",
         )
         for task in pipeline.tasks.values()
         for variant in task.variants.values()
-        if variant.model is not None and not variant.model.is_file()
+        if variant.model is not None and not (variant.model.is_file() or _is_model_folder(variant))
     ]
     if missing:
         raise document.with_kind(ModelError).error(missing)
+
+
+def _is_model_folder(variant: Variant) -> bool:
+    """Whether the model is a folder that can be one: of a runtime that is named, or in Hugging Face's form."""
+    folder = variant.model
+    return (
+        folder is not None and folder.is_dir() and (variant.runtime is not None or (folder / "config.json").is_file())
+    )

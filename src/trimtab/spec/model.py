@@ -20,10 +20,16 @@ class Variant:
 
     name: str
     model: Path | None
-    """Absolute path of the model file; None where the pipeline is only planned, never served."""
+    """Absolute path of the model, a file or a folder; None where the pipeline is only planned, never served."""
     accuracy: float
     """Fraction in [0, 1], as measured on `measured_on`."""
     measured_on: str | None = None
+    runtime: str | None = None
+    """What loads the model; None: what its form shows."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the runtime is told."""
+    entry: str | None = None
+    """The class in a file of Python."""
 
 
 @dataclass(frozen=True, slots=True)

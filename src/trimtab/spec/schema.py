@@ -17,12 +17,27 @@ Fraction = Annotated[
 ]
 
 
+RuntimeName = Literal["onnx", "sklearn", "torchscript", "transformers", "python"]
+"""What loads models; `runtime.models.registry` knows where each is."""
+
+
 class VariantEntry(Entry):
     """One model that does the task."""
 
-    model: Annotated[str | None, Field(min_length=1), Wanted("the path of an ONNX file, relative to this file")] = None
-    """Path of the ONNX model, relative to this file. May be absent where the pipeline is only planned, never served."""
-    accuracy: Fraction
+    model: Annotated[str | None, Field(min_length=1), Wanted("the path of a model, relative to this file")] = None
+    """Path of the model, relative to this file: a file, a folder, or `file.py:Class`. May be absent where the pipeline
+    is only planned, never served."""
+    runtime: Annotated[RuntimeName | None, Wanted("onnx, sklearn, torchscript, transformers or python")] = None
+    """What loads the model. Default: what its form shows."""
+    options: Annotated[
+        dict[str, Any], Wanted("what the runtime is told, such as {inputs: {x: {datatype: FP32, shape: [-1, 8]}}}")
+    ] = Field(default_factory=dict[str, Any])
+    """What the runtime is told; each has its own options."""
+    accuracy: Annotated[
+        float,
+        Field(ge=0, le=1),
+        Wanted("a fraction from 0 to 1", "measure it: trimtab evaluate; a percentage is a fraction: 90 % is 0.9"),
+    ]
     """Accuracy as a fraction from 0 to 1."""
     measured_on: Annotated[str | None, Wanted("text that says what the accuracy was measured on")] = None
     """What the accuracy was measured on, in words."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from trimtab.errors import InvalidInputError
-from trimtab.runtime.oip import codec, tensors
+from trimtab.runtime.oip import codec, describe, tensors
 from trimtab.runtime.oip.codec import OutputForm, decode_request, encode_response
 from trimtab.runtime.service import InferResponse, ModelInfo, TensorInfo
 
@@ -208,7 +208,7 @@ def test_an_answer_says_what_the_service_said(
 
 def test_metadata_and_errors() -> None:
     tensor = TensorInfo("x", np.dtype(np.float32), (-1, 3))
-    info = json.loads(codec.encode_json(codec.metadata(ModelInfo("m", ("a", "b"), "onnx", (tensor,), ()))))
+    info = json.loads(codec.encode_json(describe.model_metadata(ModelInfo("m", ("a", "b"), "onnx", (tensor,), ()))))
     assert info == {
         "name": "m",
         "versions": ["a", "b"],

@@ -16,10 +16,15 @@ import msgspec
 from trimtab.errors import InvalidInputError, RequestError
 from trimtab.runtime.oip import tensors
 from trimtab.runtime.oip.deadlines import timeout_from
-from trimtab.runtime.service import InferRequest, InferResponse, ModelInfo, Tensor, TensorInfo
+from trimtab.runtime.service import (
+    DEFAULT_PRIORITY,
+    FIRST_PRIORITY,
+    LAST_PRIORITY,
+    InferRequest,
+    InferResponse,
+    Tensor,
+)
 
-EXTENSIONS = ("binary_tensor_data", "schedule_policy")
-"""What the server can do beyond the protocol's core; of the schedule policy, it honours `timeout`."""
 MAX_TENSORS = 256
 """Tensors in one request."""
 
@@ -69,7 +74,7 @@ _JSON = msgspec.json.Encoder()
 
 
 def decode_request(
-    body: bytes | bytearray,
+    body: bytes | bytearray | memoryview,
     *,
     model: str,
     version: str | None = None,
@@ -103,8 +108,27 @@ def decode_request(
         inputs=_inputs(message.inputs, rest),
         outputs=outputs,
         timeout_s=timeout_from(deadlines or {}, parameters.get("timeout")),
+        priority=priority_from(parameters.get("priority")),
     )
     return request, _form(message, parameters)
+
+
+def priority_from(parameter: object) -> int:
+    """A request's priority from its parameter `priority`; None and 0 stand for the default.
+
+    Raises:
+        InvalidInputError: it is no whole number of those that there are.
+    """
+    if parameter is None or (type(parameter) is int and parameter == 0):
+        return DEFAULT_PRIORITY
+    if type(parameter) is int and FIRST_PRIORITY <= parameter <= LAST_PRIORITY:
+        return parameter
+    raise InvalidInputError(
+        "invalid priority",
+        where="parameter 'priority'",
+        got=repr(parameter)[:40],
+        wanted=f"0 (the default) or {FIRST_PRIORITY} (served first) to {LAST_PRIORITY}",
+    )
 
 
 def encode_response(response: InferResponse, form: OutputForm) -> Encoded:
@@ -145,21 +169,6 @@ def encode_json(value: object) -> bytes:
 def encode_error(error: str | RequestError) -> bytes:
     """The body of every answer that is an error: one line of text under `error`."""
     return _JSON.encode({"error": str(error).replace("\n  → ", "; ")})
-
-
-def metadata(info: ModelInfo) -> dict[str, Any]:
-    """What the protocol tells about a model."""
-    return {
-        "name": info.name,
-        "versions": info.versions,
-        "platform": info.platform,
-        "inputs": [_tensor_metadata(tensor) for tensor in info.inputs],
-        "outputs": [_tensor_metadata(tensor) for tensor in info.outputs],
-    }
-
-
-def _tensor_metadata(info: TensorInfo) -> dict[str, Any]:
-    return {"name": info.name, "datatype": tensors.datatype_of(info.dtype), "shape": info.shape}
 
 
 def _json_bytes(value: str, body_bytes: int) -> int:

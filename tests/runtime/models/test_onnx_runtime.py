@@ -5,13 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from onnx import helper
 from tests import models
 
-from trimtab.errors import ModelError
-from trimtab.runtime.model_file import inspect_model
+from trimtab.errors import InvalidInputError, ModelError
+from trimtab.runtime.models.model import Interface, ModelSource
+from trimtab.runtime.models.registry import inspect_source, load_source
+from trimtab.runtime.residents import run_rows
 from trimtab.runtime.service import TensorInfo
+
+
+def inspect_model(path: Path) -> Interface:
+    return inspect_source(ModelSource("onnx", path))
 
 
 def test_the_interface_is_read_with_free_axes_as_minus_one(tmp_path: Path) -> None:
@@ -40,12 +47,30 @@ def test_a_missing_file_a_folder_and_a_corrupt_file_are_told_apart(tmp_path: Pat
         inspect_model(empty)
 
 
-def test_a_fixed_batch_axis_a_scalar_and_text_are_refused(tmp_path: Path) -> None:
+def test_a_fixed_batch_axis_and_a_scalar_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"input 'x' has no batch axis: got shape \[8, 4\]"):
         inspect_model(models.affine(tmp_path / "eight.onnx", rows=8))
     node = helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)
     scalar = models.save_model(tmp_path / "scalar.onnx", [node], [("x", "float32", [None, 4])], [("y", "float32", [])])
     with pytest.raises(ModelError, match="output 'y' has no batch axis"):
         inspect_model(scalar)
-    with pytest.raises(ModelError, match=r"tensor\(string\)"):
-        inspect_model(models.echo(tmp_path / "text.onnx", dtype="string"))
+
+
+def test_text_is_bytes_outside_and_has_to_be_utf_8(tmp_path: Path) -> None:
+    source = ModelSource("onnx", models.echo(tmp_path / "text.onnx", shape=(2,), dtype="string"))
+    model = load_source(source, 1)
+    assert model.interface.inputs == (TensorInfo("x", np.dtype(object), (-1, 2)),)
+    assert not model.interface.fixed
+    x = np.array([[b"a", "ü\u20ac".encode()]], object)
+    np.testing.assert_array_equal(run_rows(model, {"x": x}, 1)["y"], x)
+    with pytest.raises(InvalidInputError, match="input 'x' is no text"):
+        run_rows(model, {"x": np.array([[b"a", b"\xff"]], object)}, 1)
+
+
+def test_a_header_that_announces_gigabytes_is_an_error_and_takes_no_memory(tmp_path: Path) -> None:
+    bad = tmp_path / "huge.onnx"
+    bad.write_bytes(b"\x3a\xff\xff\xff\xff\x07\x0a\xff\xff\xff\xff\x07abc")
+    before_bytes = psutil.Process().memory_info().rss
+    with pytest.raises(ModelError, match=r"huge\.onnx: ONNX Runtime cannot load"):
+        inspect_model(bad)
+    assert psutil.Process().memory_info().rss - before_bytes < 256 << 20

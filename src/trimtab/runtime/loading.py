@@ -1,0 +1,103 @@
+"""Which variants the members of a plant hold: loaded before a plan needs them, unloaded when none does.
+
+A variant that cannot be loaded is remembered (`failures`), and is not tried again at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from trimtab.errors import InvalidInputError, MissingExtraError, ModelError, PlantError, TrimtabError, WorkerError
+from trimtab.plan.model import Plan
+from trimtab.runtime.failures import FailedVariants
+from trimtab.runtime.members import Member
+from trimtab.runtime.models.model import ModelSource
+from trimtab.runtime.replica import START_TIMEOUT_S, Replica
+
+
+class Loading:
+    """Loads and unloads variants in the members' workers."""
+
+    def __init__(self, sources: Mapping[str, Mapping[str, ModelSource]], failed: FailedVariants) -> None:
+        """`sources`: task → variant → where its model comes from."""
+        self._sources, self._failed = sources, failed
+
+    async def load_missing(self, members: Iterable[Member], plan: Plan) -> None:
+        """Load what the plan wants resident, beside serving. What is served is not touched.
+
+        Raises:
+            PlantError: a model could not be loaded, now or a short while ago.
+        """
+        loading = [self._load_into(m, m.replica, plan) for m in members if m.replica is not None and not m.draining]
+        for result in await asyncio.gather(*loading, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _load_into(self, member: Member, replica: Replica, plan: Plan) -> None:
+        for variant in plan.tasks[member.task].resident:
+            if variant in member.resident:
+                continue
+            what = f"task '{member.task}': variant '{variant}' cannot be loaded"
+            if (failure := self._failed.of(member.task, variant)) is not None:
+                again = f"it is tried again in {self._failed.left_s(failure):.0f} s, or when it is loaded anew"
+                raise PlantError(f"{what}: {failure.reason}", next_step=again)
+            try:
+                await self._load(member, replica, variant)
+            except TrimtabError as error:
+                raise PlantError(f"{what}: {error}") from error
+
+    async def load_first(self, member: Member, replica: Replica, variants: Iterable[str]) -> None:
+        """Load variants in a worker that just started. One that takes a lost one's place does with what can be loaded.
+
+        Raises:
+            ModelError: a variant cannot be loaded at the very first start, or none can.
+            WorkerError: the worker was lost, or loads for too long.
+        """
+        failures: list[TrimtabError] = []
+        for variant in variants:
+            if variant in member.resident or self._failed.of(member.task, variant) is not None:
+                continue
+            try:
+                async with asyncio.timeout(START_TIMEOUT_S):
+                    await self._load(member, replica, variant)
+            except TimeoutError as error:
+                raise WorkerError(f"variant '{variant}' was not loaded within {START_TIMEOUT_S:g} s") from error
+            except WorkerError:
+                raise
+            except TrimtabError as error:
+                failures.append(error)
+        if failures and (not member.ready.done() or not member.resident):
+            raise failures[0]
+        if not member.resident:
+            raise PlantError(f"no variant of task '{member.task}' can be loaded now")
+
+    async def reload(self, members: Iterable[Member], task: str, variant: str) -> None:
+        """Read a model anew, in one member after another; each serves the old one until it has the new one.
+
+        Raises:
+            TrimtabError: a member could not load it. It serves the old one on, and so do those after it.
+        """
+        for member in members:
+            if member.task == task and member.replica is not None and variant in member.resident:
+                await member.replica.load(variant, self._sources[task][variant])
+
+    async def unload_surplus(self, members: Iterable[Member], plan: Plan) -> None:
+        """Free what the plan does not want resident."""
+        for member in members:
+            for variant in member.resident - set(plan.tasks[member.task].resident):
+                if member.replica is not None:
+                    with suppress(TrimtabError):  # it only holds memory
+                        await member.replica.unload(variant)
+                        member.resident.discard(variant)
+
+    async def _load(self, member: Member, replica: Replica, variant: str) -> None:
+        """Make one variant resident, or remember that it cannot be."""
+        try:
+            await replica.load(variant, self._sources[member.task][variant])
+        except (ModelError, InvalidInputError, MissingExtraError) as error:
+            self._failed.note(member.task, variant, str(error))
+            raise
+        self._failed.forget(member.task, variant)
+        member.resident.add(variant)
