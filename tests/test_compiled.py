@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -149,6 +150,41 @@ def test_a_process_that_dispatches_finds_the_planners_cache() -> None:
     alone = folder("")
     assert folder("import trimtab.dispatch.kernels") == alone
     assert folder("import trimtab.sim.engine") == alone
+
+
+def test_where_nothing_can_be_kept_it_is_said_and_all_runs(folder: Path) -> None:
+    (folder / "cache").write_text("no folder")
+    script = """
+    import logging, small, sys
+    logging.basicConfig(stream=sys.stdout, format='%(levelname)s')
+    print(compiled.is_cached(), compiled.load_when_cached())
+    compiled.load()
+    print(small.up_to(5), compiled.is_loaded(), compiled.is_cached())
+    """
+    assert run(folder, script) == ["False", "False", "WARNING", "7.0", "True", "False"]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_cache_that_is_only_readable_is_not_used(folder: Path) -> None:
+    script = "import small; print(compiled.is_cached()); compiled.load(); print(small.up_to(5))"
+    assert run(folder, script) == ["False", "7.0"]
+    place = Path(run(folder, "print(compiled._cache_folder('plan'))")[0])
+    place.chmod(0o555)
+    assert run(folder, script) == ["False", "7.0"]
+    place.chmod(0o755)
+
+
+def test_a_cache_that_cannot_be_made_is_an_error_of_the_program_that_fills_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "trimtab.compiled", "plan"],
+        env={"XDG_CACHE_HOME": os.devnull, "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: machine code cannot be kept: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_all_threads_may_load_and_call_at_once(folder: Path) -> None:

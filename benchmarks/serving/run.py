@@ -22,7 +22,7 @@ from benchmarks.serving.servers import PEERS, Server, serve
 from conformance.environments import InstallError
 
 CONNECTIONS = 32
-WARM_UP_S = 1.5
+WARM_UP_S = 4.0
 
 
 @dataclass(slots=True)

@@ -16,7 +16,8 @@ named) and the simulator's (`sim`). A server has no use for the second.
 Numba is the extra `fast`; without it the plain form stays.
 
 The cache lies in `$XDG_CACHE_HOME/trimtab/` (`~/.cache/trimtab/`) under a digest of all modules with kernels: a changed
-kernel never meets the machine code of what it, or a kernel that it calls, was before.
+kernel never meets the machine code of what it, or a kernel that it calls, was before. Where it cannot be written,
+`load` says so and compiles for its own process alone.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import logging
 import os
 import platform
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,6 +39,8 @@ from types import FunctionType, MappingProxyType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from trimtab.errors import MissingExtraError
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -109,7 +114,23 @@ def is_loaded(part: str = "plan") -> bool:
 
 def is_cached(part: str = "plan") -> bool:
     """Whether `load` would find all machine code on disk."""
-    return is_available() and (_cache_folder(part) / _DONE).exists()
+    if not is_available():
+        return False
+    folder = _cache_folder(part)
+    return os.path.exists(folder / _DONE) and os.access(folder, os.W_OK)  # noqa: PTH110 — Path's raises where it may not look
+
+
+def cache_obstacle(part: str = "plan") -> str | None:
+    """Make the cache's folder; why nothing can be kept there, if so. Numba reads only where it may write."""
+    folder = _cache_folder(part)
+    if not folder.is_absolute():
+        return f"there is no home folder: {folder}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return str(error)
 
 
 def load(part: str = "plan") -> None:
@@ -126,19 +147,22 @@ def load(part: str = "plan") -> None:
         except ImportError:
             raise MissingExtraError("numba", "fast", "compiled code") from None
         folder = _cache_folder(part)
-        folder.mkdir(parents=True, exist_ok=True)
+        obstacle = cache_obstacle(part)
+        if obstacle is not None:
+            log.warning("machine code cannot be kept (%s): compiling for this process alone", obstacle)
         config: Any = numba.config  # its settings are made at run time
         before = config.CACHE_DIR
         config.CACHE_DIR = str(folder)
         try:
             for each in _entries(part):
-                _compile(each, numba.njit)
+                _compile(each, numba.njit, cache=obstacle is None)
         finally:
             config.CACHE_DIR = before
         for each in _entries(part):
             if each.compiled is not None:
                 each.call = each.compiled
-        (folder / _DONE).touch()
+        if obstacle is None:
+            (folder / _DONE).touch()
         _loaded.add(part)
 
 
@@ -194,7 +218,7 @@ def _reached(entries: list[Kernel[Any, Any]]) -> set[Kernel[Any, Any]]:
     return reached
 
 
-def _compile(each: Kernel[Any, Any], njit: Callable[..., Any]) -> None:
+def _compile(each: Kernel[Any, Any], njit: Callable[..., Any], *, cache: bool) -> None:
     """Compile one kernel with the compiled forms of those that it calls in the place of their plain ones."""
     if each.compiled is not None:
         return
@@ -203,14 +227,14 @@ def _compile(each: Kernel[Any, Any], njit: Callable[..., Any]) -> None:
     scope = dict(function.__globals__)
     for name, called in _called(each).items():
         if called is not each:
-            _compile(called, njit)
+            _compile(called, njit, cache=cache)
         scope[name] = called.compiled
     twin = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     twin.__module__, twin.__qualname__ = function.__module__, function.__qualname__
     # Of a namedtuple's arrays the simulator's kernels pass on dozens: only inlined, and not counted, they cost nothing.
     lean = function.__module__.startswith(_LEAN)
     options = {
-        "cache": each.signature is not None,
+        "cache": cache and each.signature is not None,
         "nogil": True,
         "error_model": "numpy",
         "inline": "always" if each.inline else "never",
@@ -236,7 +260,7 @@ def _cache_folder(part: str) -> Path:
         digest.update(f"{file} {file.stat().st_mtime_ns}".encode())
         digest.update(file.read_bytes())
     digest.update(f"{sys.version} {importlib.metadata.version('numba')} {_processor()}".encode())
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 — Path's raises without a home
     return Path(base) / "trimtab" / "kernels" / digest.hexdigest()[:16]
 
 
@@ -253,4 +277,7 @@ if __name__ == "__main__":
     # `python -m trimtab.compiled` runs this file as `__main__`; the kernels register in the imported module.
     compiled = importlib.import_module("trimtab.compiled")
     for part in sys.argv[1:] or PARTS:
+        obstacle = compiled.cache_obstacle(part)
+        if obstacle is not None:
+            sys.exit(f"error: machine code cannot be kept: {obstacle}")
         compiled.load(part)

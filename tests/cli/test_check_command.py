@@ -82,6 +82,22 @@ def test_models_have_to_exist_unless_said_otherwise(
     assert code == 0
 
 
+def test_models_elsewhere_have_to_be_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    spec: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    spec.write_text("name: p\ntasks: {t: {variants: {v: {model: m.onnx, accuracy: 1}}}}\nslo: {latency: 1s}\n")
+    (spec.parent / "m.onnx").symlink_to(models.affine(elsewhere / "m.onnx"))
+    code, told = check(monkeypatch, capsys, spec)
+    assert code == 2
+    assert f"--model-folder {elsewhere.resolve()}" in told
+    code, _ = check(monkeypatch, capsys, spec, "--model-folder", elsewhere)
+    assert code == 0
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

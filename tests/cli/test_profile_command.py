@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from tests import models
@@ -14,6 +15,17 @@ from tests import models
 from trimtab.profile.file import load_profile
 
 COMMAND = [sys.executable, "-c", "from trimtab.cli import main; main()", "profile"]
+
+TEXTS = """
+class Own:
+    inputs = [("text", "BYTES", [-1])]
+    outputs = [("length", "INT64", [-1])]
+
+    def predict(self, text):
+        if not {*text} <= {b"right", b"words"}:
+            raise ValueError("other words")
+        return {"length": [len(item) for item in text]}
+"""
 
 
 @pytest.fixture
@@ -47,6 +59,24 @@ def test_a_run_says_what_it_will_take_writes_the_profile_and_sums_it_up(pipeline
     again = run(pipeline_file, "--quick", "--batches", "1,2")
     assert again.returncode == 0
     assert "nothing is left to measure" in again.stderr
+
+
+@pytest.mark.live
+def test_text_is_measured_with_rows_that_are_given(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(TEXTS)
+    spec = tmp_path / "pipeline.yaml"
+    spec.write_text("name: p\nslo: {latency: 1s}\ntasks: {t: {variants: {v: {model: 'own.py:Own', accuracy: 1}}}}\n")
+    quick = (spec, "--quick", "--seconds-per-cell", "0.01", "--batches", "1,3")
+    done = run(*quick)
+    assert done.returncode == 2
+    assert "input 'text' cannot be made up" in done.stderr
+    np.savez(tmp_path / "rows.npz", text=["right", "words"])
+    done = run(*quick, "--inputs", tmp_path / "rows.npz")
+    assert done.returncode == 0, done.stderr
+    profile = load_profile(tmp_path / "profile.json")
+    assert profile.variants["t"]["v"].batches(1, 1) == (1, 3)
+    assert profile.provenance is not None
+    assert "inputs: from rows.npz" in profile.provenance.notes
 
 
 @pytest.mark.live

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.errors import SpecError, TraceError
@@ -78,6 +78,7 @@ def test_wilson_as_published() -> None:
     assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
 
 
+@settings(max_examples=30)  # each resamples a thousand times
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
 def test_intervals_hold_the_value_and_are_fractions(pairs: list[tuple[int, int]]) -> None:
     answers, labels = (np.array(side) for side in zip(*pairs, strict=True))

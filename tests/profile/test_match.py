@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from trimtab.errors import ModelError, ProfileError
-from trimtab.profile.match import match_profile, model_digest
+from trimtab.profile.match import match_profile, model_digest, variant_digest
 from trimtab.profile.model import Profile, ServicePoint, VariantProfile
 from trimtab.spec.model import Pipeline, Slo, Task, Variant
 
@@ -87,3 +88,34 @@ def test_what_cannot_be_compared_is_taken_on_trust(tmp_path: Path) -> None:
 def test_a_digest_needs_a_file(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be read"):
         model_digest(tmp_path)
+
+
+def test_a_variants_digest_follows_all_that_it_runs(tmp_path: Path) -> None:
+    file, folder = tmp_path / "own.py", tmp_path / "folder"
+    file.write_text("class A: ...")
+    (folder / "sub").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "sub" / "weights").write_bytes(b"1")
+    plain = Variant("v", file, 0.5)
+    assert variant_digest(plain) == model_digest(file)
+    variants = [
+        plain,
+        Variant("v", file, 0.5, entry="A"),
+        Variant("v", file, 0.5, entry="B"),
+        Variant("v", file, 0.5, entry="A", options={"factor": 2}),
+        Variant("v", file, 0.5, options={"factor": 2}),
+        Variant("v", file, 0.5, options={"factor": 3}),
+        Variant("v", folder, 0.5),
+        Variant("v", folder, 0.5, options={"task": "translation"}),
+    ]
+    digests = [variant_digest(variant) for variant in variants]
+    assert len(set(digests)) == len(variants)
+    assert [variant_digest(replace(variant, name="other", accuracy=0.9)) for variant in variants] == digests
+    (folder / "sub" / "weights").write_bytes(b"2")
+    changed = variant_digest(variants[6])
+    (folder / "sub" / "weights").rename(folder / "weights")
+    assert len({digests[6], changed, variant_digest(variants[6])}) == 3
+    with pytest.raises(ModelError, match="'v' has no model file"):
+        variant_digest(Variant("v", None, 0.5))
+    with pytest.raises(ModelError, match="cannot be read"):
+        variant_digest(Variant("v", tmp_path / "gone", 0.5))

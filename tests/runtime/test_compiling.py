@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,19 +12,10 @@ from trimtab import compiled
 from trimtab.runtime.compiling import SLOW_S, BackgroundCompiler
 
 
-@pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was loaded; nothing is compiled in truth."""
-    done: list[str] = []
-
-    def load() -> bool:
-        done.append("loaded")
-        return True
-
-    monkeypatch.setattr(compiled, "load_when_cached", load)
-    monkeypatch.setattr(compiled, "is_loaded", lambda: bool(done))
+@pytest.fixture(autouse=True)
+def _not_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "is_available", lambda: True)
-    return done
+    monkeypatch.setattr(compiled, "is_cached", lambda: False)
 
 
 async def _done(compiler: BackgroundCompiler) -> None:
@@ -32,12 +24,14 @@ async def _done(compiler: BackgroundCompiler) -> None:
         await compiler._task
 
 
-def test_a_slow_decision_starts_the_compiler_once_and_a_quick_one_does_not(loads: list[str]) -> None:
+def test_a_slow_decision_starts_the_compiler_once_and_a_quick_one_does_not(tmp_path: Path) -> None:
+    log = tmp_path / "calls"
+    code = f"open({str(log)!r}, 'a').write('called\\n')"
+
     async def served() -> None:
-        compiler = BackgroundCompiler((sys.executable, "-c", ""))
+        compiler = BackgroundCompiler((sys.executable, "-c", code))
         compiler.decided(SLOW_S / 2)
-        await asyncio.sleep(0.05)
-        assert loads == []
+        assert compiler._task is None
         compiler.decided(SLOW_S * 2)
         compiler.decided(SLOW_S * 2)
         await _done(compiler)
@@ -45,10 +39,22 @@ def test_a_slow_decision_starts_the_compiler_once_and_a_quick_one_does_not(loads
         await compiler.stop()
 
     asyncio.run(served())
-    assert loads == ["loaded"]
+    assert log.read_text() == "called\n"
 
 
-def test_a_compiler_that_fails_leaves_plain_python(loads: list[str], caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_cached_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "is_cached", lambda: True)
+
+    async def served() -> None:
+        compiler = BackgroundCompiler((sys.executable, "-c", "raise SystemExit(3)"))
+        compiler.decided(1.0)
+        assert compiler._task is None
+        await compiler.stop()
+
+    asyncio.run(served())
+
+
+def test_a_compiler_that_fails_leaves_plain_python(caplog: pytest.LogCaptureFixture) -> None:
     async def served() -> None:
         compiler = BackgroundCompiler((sys.executable, "-c", "raise SystemExit(3)"))
         compiler.decided(1.0)
@@ -57,16 +63,16 @@ def test_a_compiler_that_fails_leaves_plain_python(loads: list[str], caplog: pyt
 
     asyncio.run(served())
     assert "exit status 3" in caplog.text
-    assert loads == []
 
 
-def test_stopping_ends_the_compiler(loads: list[str]) -> None:
+def test_stopping_ends_the_compiler() -> None:
     async def served() -> None:
         compiler = BackgroundCompiler((sys.executable, "-c", "import time; time.sleep(60)"))
         compiler.decided(1.0)
         await asyncio.sleep(0.2)
         async with asyncio.timeout(10):
             await compiler.stop()
+        assert compiler._task is not None
+        assert compiler._task.done()
 
     asyncio.run(served())
-    assert loads == []

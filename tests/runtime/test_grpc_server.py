@@ -97,10 +97,14 @@ class Client:
 
 @asynccontextmanager
 async def serving(
-    service: EchoService | None = None, limits: GrpcLimits | None = None, security: Security | None = None
+    service: EchoService | None = None,
+    limits: GrpcLimits | None = None,
+    security: Security | None = None,
+    *,
+    repository: bool = True,
 ) -> AsyncIterator[Client]:
     metrics = new_metrics()
-    server = GrpcServer(service or EchoService(), metrics, limits=limits, security=security)
+    server = GrpcServer(service or EchoService(), metrics, limits=limits, security=security, repository=repository)
     port = await server.start(HOST, 0)
     try:
         async with grpc.aio.insecure_channel(f"{HOST}:{port}") as channel:
@@ -159,14 +163,29 @@ def test_load_and_unload() -> None:
             loaded = await client("RepositoryModelLoad", model_name="echo")
             assert loaded == {"model_name": "echo", "isLoaded": True}
             await client("RepositoryModelUnload", repository_name="echo")  # KServe's clients use this field
-            assert service.loads == [("load", "echo"), ("unload", "echo")]
-            for name in ("config", "file:1/model.onnx"):
+            dependents = {"unload_dependents": {"bool_param": True}}
+            await client("RepositoryModelUnload", model_name="echo", parameters=dependents)
+            assert service.loads == [("load", "echo"), ("unload", "echo"), ("unload", "echo")]
+            for name in ("config", "file:1/model.onnx", "other", "unload_dependents"):  # as in REST
                 parameters = {name: {"string_param": "{}"}}
                 error = await refused(client("RepositoryModelLoad", model_name="echo", parameters=parameters))
                 assert error.code() is CODE.INVALID_ARGUMENT
                 assert name in (error.details() or "")
             assert (await refused(client("RepositoryModelLoad"))).code() is CODE.INVALID_ARGUMENT
             assert (await refused(client("RepositoryModelLoad", model_name="no"))).code() is CODE.NOT_FOUND
+
+    run(test)
+
+
+def test_loading_can_be_forbidden() -> None:
+    async def test() -> None:
+        service = EchoService()
+        async with serving(service, repository=False) as client:
+            for name in ("RepositoryModelLoad", "RepositoryModelUnload"):
+                assert (await refused(client(name, model_name="echo"))).code() is CODE.PERMISSION_DENIED
+            assert len((await client("RepositoryIndex"))["models"]) == 2
+            assert service.loads == []
+            assert client.rejected("forbidden") == 2
 
     run(test)
 

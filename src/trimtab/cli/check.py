@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -26,11 +27,14 @@ def check(
     models: Annotated[
         bool, typer.Option(help="Whether the model files have to exist, and to fit together tensor by tensor.")
     ] = True,
+    model_folder: Annotated[
+        list[Path] | None, typer.Option(help="A folder that models may lie in, besides the pipeline file's own.")
+    ] = None,
 ) -> None:
     """Check a pipeline file, its models and its profile, and sum them up."""
     pipeline = load_pipeline(spec, check_files=models)
     check_settings(pipeline)
-    tensors = _tensors(pipeline) if models else None
+    tensors = _tensors(pipeline, model_folder or ()) if models else None
     measured = load_profile_for(pipeline, profile) if profile or _has_profile(spec) else None
     console = Console(highlight=False)
     console.print(_variants(pipeline, measured))
@@ -42,13 +46,13 @@ def check(
         console.print(Text.assemble((f"{name:<10}", "bold"), told), soft_wrap=True)
 
 
-def _tensors(pipeline: Pipeline) -> tuple[str, str] | None:
+def _tensors(pipeline: Pipeline, folders: Iterable[Path]) -> tuple[str, str] | None:
     """What a request brings and what the answer holds, once all models fit together; None where some have no file."""
     if any(variant.model is None for task in pipeline.tasks.values() for variant in task.variants.values()):
         return None
     from trimtab.runtime.wiring import check_interfaces, describe
 
-    wiring = check_interfaces(pipeline)
+    wiring = check_interfaces(pipeline, folders=folders)
     takes, gives = (
         ", ".join(f"{info.name} {describe(info)}" for info in infos) for infos in (wiring.request, wiring.answers)
     )

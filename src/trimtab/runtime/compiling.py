@@ -1,8 +1,9 @@
-"""Machine code for the planner of a server: from the cache at the start, else made beside the server when it pays.
+"""Machine code for the planner of a server: made beside it, into the cache, when it pays.
 
-Serving never waits for a compiler. What is not in the cache at the start is compiled by a process of low priority, and
-only once a decision took so long in plain Python that it is worth a minute of a core; until then small pipelines, which
-plan in milliseconds anyway, keep all cores for requests.
+Serving never waits for a compiler. What is not in the cache is compiled by a process of low priority, and only once a
+decision took so long in plain Python that it is worth a minute of a core; until then small pipelines, which plan in
+milliseconds anyway, keep all cores for requests. The controller's process loads what is in the cache; this one, which
+carries the requests, never does.
 """
 
 from __future__ import annotations
@@ -25,20 +26,16 @@ _NICENESS = 19
 
 
 class BackgroundCompiler:
-    """Switches a server's kernels to machine code, once."""
+    """Fills the cache of compiled kernels for a server, once."""
 
     def __init__(self, command: Sequence[str] = _COMMAND) -> None:
         """`command` fills the cache."""
         self._command = command
         self._task: asyncio.Task[None] | None = None
 
-    def at_start(self) -> None:
-        """Load what is cached; blocks for a second at most, before anything is served."""
-        compiled.load_when_cached()
-
     def decided(self, took_s: float) -> None:
         """Told how long a decision took; starts compiling where that was long. Returns at once."""
-        if took_s > SLOW_S and self._task is None and not compiled.is_loaded() and compiled.is_available():
+        if took_s > SLOW_S and self._task is None and compiled.is_available() and not compiled.is_cached():
             self._task = asyncio.get_running_loop().create_task(self._compile(), name="compile kernels")
 
     async def stop(self) -> None:
@@ -68,5 +65,4 @@ class BackgroundCompiler:
         if code != 0:
             log.warning("compiling the planner failed (exit status %d): it stays in plain Python", code)
             return
-        await asyncio.to_thread(compiled.load_when_cached)
-        log.info("the planner runs compiled" if compiled.is_loaded() else "the planner stays in plain Python")
+        log.info("the planner is compiled")

@@ -143,6 +143,8 @@ class DataPlane:
         self._running: set[_Running] = set()
         self._watching: asyncio.TimerHandle | None = None
         self._watched_until_s = 0.0
+        self._to_pump: set[str] = set()
+        """Tasks whose queues are looked at as soon as the event loop comes to it."""
         self._interface = PipelineInterface(pipeline, wiring)
         self.loading: Repository | None = None
         """Who loads and unloads; None: nobody does."""
@@ -275,6 +277,7 @@ class DataPlane:
         wanted = self._interface.check(request)
         slo_s = self._pipeline.slo.latency_s
         timeout_s = slo_s if request.timeout_s is None else min(slo_s, request.timeout_s)
+        arrived_s = now_s if request.arrived_s is None else min(request.arrived_s, now_s)
         self._window.offered(now_s)
         self._metrics.request_offered()
         loop = asyncio.get_running_loop()
@@ -283,9 +286,9 @@ class DataPlane:
             enter=enter,
             inputs=request.inputs,
             rows=next(iter(request.inputs.values())).shape[0],
-            arrived_s=now_s,
-            due_s=now_s + timeout_s,
-            deadline_s=now_s + (1.0 - kernels.ANSWER_SHARE) * timeout_s,
+            arrived_s=arrived_s,
+            due_s=arrived_s + timeout_s,
+            deadline_s=arrived_s + (1.0 - kernels.ANSWER_SHARE) * timeout_s,
             answer=loop.create_future(),
             level=request.priority,
         )
@@ -295,16 +298,18 @@ class DataPlane:
         reason = ""
         response_s: float | None = None
         try:
-            self._admit(state)
+            self._admit(state, now_s)
             for task in self._pipeline.roots() if request.model == self._pipeline.name else (request.model,):
                 self._spawn(state, task)
-            timer = loop.call_later(timeout_s, self._deadline_passed, state, request.timeout_s is not None)
+            timer = loop.call_later(
+                max(state.due_s - now_s, 0.0), self._deadline_passed, state, request.timeout_s is not None
+            )
             try:
                 outputs = await state.answer
             finally:
                 timer.cancel()
-            response_s = self._clock() - now_s
-            outcome = "in_time" if now_s + response_s <= state.due_s else "late"
+            response_s = self._clock() - arrived_s
+            outcome = "in_time" if arrived_s + response_s <= state.due_s else "late"
             return self._respond(request, state, outputs, wanted)
         except (RefusedError, DeadlineError) as error:
             outcome, reason = ("dropped" if state.variants else "refused"), error.reason
@@ -340,7 +345,7 @@ class DataPlane:
 
     # --- a request's way --------------------------------------------------------------------------------------------
 
-    def _admit(self, state: Request) -> None:
+    def _admit(self, state: Request, now_s: float) -> None:
         """Refuse early what cannot be answered in time."""
         if not self._open:
             raise RefusedError("the server is stopping", retry_after_s=1.0, reason="stopping")
@@ -354,10 +359,10 @@ class DataPlane:
             least_s += (state.rows - 1) * max(
                 self._dispatch.tasks[name].per_item_s / max(self._slots[name], 1) for name in state.enter
             )
-        if state.arrived_s + least_s > state.deadline_s:
+        if now_s + least_s > state.deadline_s:
             raise RefusedError(
                 f"overloaded: the answer would take at least {least_s:.3f} s, "
-                f"the request has {state.due_s - state.arrived_s:.3f} s",
+                f"the request has {max(state.due_s - now_s, 0.0):.3f} s",
                 retry_after_s=max(least_s, 1.0),
                 reason="overload",
             )
@@ -370,7 +375,18 @@ class DataPlane:
             item.queued_s = now_s
             state.queued.add(item)
             dispatcher.push(item, state.deadline_s, state.level)
-        self._pump(task)
+        self._pump_soon(task)
+
+    def _pump_soon(self, task: str) -> None:
+        """Start batches once all that is ready on the event loop has run: what arrives together goes together."""
+        if not self._to_pump:
+            asyncio.get_running_loop().call_soon(self._pump_all)
+        self._to_pump.add(task)
+
+    def _pump_all(self) -> None:
+        tasks, self._to_pump = self._to_pump, set()
+        for task in tasks:
+            self._pump(task)
 
     def _pump(self, task: str) -> None:
         """Start every batch that can start now."""
@@ -460,7 +476,7 @@ class DataPlane:
             self._learn(running, now_s, new)
         else:
             self._statistics.failed(task, batch.variant, size, now_s - started_s)
-        self._pump(task)
+        self._pump_soon(task)
 
     def _learn(self, running: _Running, now_s: float, new: list[Item]) -> None:
         """Note how long a batch took: for the replica's pace, the service times counted on, the window, the metrics.
@@ -596,14 +612,19 @@ class DataPlane:
             self._give_up(state, "the deadline passed")
 
     def _finish(self, state: Request, error: RequestError) -> None:
+        """End a request without an answer; nothing of it is started any more."""
         if not state.answer.done():
             state.answer.set_exception(error)
+            self._withdraw(state)
 
-    def _end(self, state: Request, outcome: Outcome, reason: str, response_s: float | None) -> None:
-        """The one place where a request ends."""
+    def _withdraw(self, state: Request) -> None:
         for item in state.queued:
             self._dispatch.tasks[item.task].discard(item)
         state.queued.clear()
+
+    def _end(self, state: Request, outcome: Outcome, reason: str, response_s: float | None) -> None:
+        """The one place where a request ends."""
+        self._withdraw(state)
         if not state.answer.done():
             state.answer.cancel()
         elif not state.answer.cancelled():

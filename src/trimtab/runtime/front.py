@@ -32,7 +32,11 @@ class Front:
         self._http: HttpServer | None = None
         if listening.grpc_port is not None:
             self._grpc = GrpcServer(
-                service, metrics, limits=GrpcLimits(message_bytes=listening.body_bytes), security=security
+                service,
+                metrics,
+                limits=GrpcLimits(message_bytes=listening.body_bytes),
+                security=security,
+                repository=listening.may_load,
             )
 
     async def start(self) -> Listening:

@@ -7,6 +7,7 @@ where they lie. `docs/reference/grpc.md` is the contract.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -14,10 +15,9 @@ import grpc
 from google.protobuf import json_format
 
 from trimtab.errors import InvalidInputError, UnknownModelError
-from trimtab.runtime.grpc_status import Status, status_of
-from trimtab.runtime.metrics import Metrics
-from trimtab.runtime.oip import deadlines, describe, grpc_codec, messages
-from trimtab.runtime.service import InferenceService, ModelInfo
+from trimtab.runtime.grpc_status import RejectionCounter, Status, status_of
+from trimtab.runtime.oip import deadlines, describe, grpc_codec, messages, repository
+from trimtab.runtime.service import InferenceService, InferRequest, ModelInfo
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"  # gRPC's classes are generic for type checkers only
 _Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
@@ -34,15 +34,23 @@ class InferenceCalls:
         metrics: counts what never reached the service.
         stream_calls: requests of one stream that are under way at once; the next is read when one is answered.
         stopping: set when the server stops: streams then end once what they asked is answered.
+        repository: whether clients may load and unload.
     """
 
     def __init__(
-        self, service: InferenceService, metrics: Metrics, *, stream_calls: int, stopping: asyncio.Event
+        self,
+        service: InferenceService,
+        metrics: RejectionCounter,
+        *,
+        stream_calls: int,
+        stopping: asyncio.Event,
+        repository: bool,
     ) -> None:
         self._service = service
         self._metrics = metrics
         self._stream_calls = stream_calls
         self._stopping = stopping
+        self._repository = repository
 
     def handlers(self) -> Mapping[str, _Handler]:
         """Name of a call → what gRPC asks to answer it."""
@@ -62,6 +70,9 @@ class InferenceCalls:
             name: grpc.unary_unary_rpc_method_handler(self._ending(_parsing(name, answer)))
             for name, answer in answers.items()
         }
+        if not self._repository:
+            for name in ("RepositoryModelLoad", "RepositoryModelUnload"):
+                handlers[name] = grpc.unary_unary_rpc_method_handler(self._forbidden)
         handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(self._ending(self._infer))
         handlers[messages.STREAM_CALL] = grpc.stream_stream_rpc_method_handler(self._stream)
         return handlers
@@ -82,9 +93,7 @@ class InferenceCalls:
     # --- inference ---
 
     async def _infer(self, data: bytes, context: Context) -> bytes:
-        request, raw = grpc_codec.decode_request(
-            data, deadlines=_deadlines(context), remaining_s=context.time_remaining()
-        )
+        request, raw = _request(data, context)
         return grpc_codec.encode_response(await self._service.infer(request), raw=raw)
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:  # noqa: ARG002 — read by hand
@@ -122,9 +131,7 @@ class InferenceCalls:
         """The message that answers one request of a stream, be it an error."""
         request = None
         try:
-            request, raw = grpc_codec.decode_request(
-                data, deadlines=_deadlines(context), remaining_s=context.time_remaining()
-            )
+            request, raw = _request(data, context)
             response = await self._service.infer(request)
             return grpc_codec.encode_streamed(grpc_codec.encode_response(response, raw=raw, parameters=_FINAL))
         except Exception as error:  # noqa: BLE001 — as above
@@ -180,21 +187,21 @@ class InferenceCalls:
         return {"models": describe.repository_index(entries)}
 
     async def _load(self, asked: Any) -> Any:
-        for name in asked.parameters:
-            if name == "config" or name.startswith("file:"):
-                raise InvalidInputError(
-                    "a load brings neither configuration nor files",
-                    where=f"parameter '{name[:_SHOWN_NAME]}'",
-                    next_step="change the pipeline file or the model's file, then load without parameters",
-                )
+        repository.check_parameters(grpc_codec.values_of(asked.parameters), "load")
         name = _repository_name(asked)
         await self._service.load(name)
         return {"model_name": name, "isLoaded": True}
 
     async def _unload(self, asked: Any) -> Any:
+        repository.check_parameters(grpc_codec.values_of(asked.parameters), "unload")
         name = _repository_name(asked)
         await self._service.unload(name)
         return {"model_name": name, "isUnloaded": True}
+
+    async def _forbidden(self, _: bytes, context: Context) -> bytes:
+        self._metrics.request_rejected("grpc", "forbidden")
+        await _abort(context, Status(grpc.StatusCode.PERMISSION_DENIED, repository.FORBIDDEN))
+        return b""  # never: the abort has left
 
 
 def _parsing(name: str, answer: Callable[[Any], Awaitable[Any]]) -> Callable[[bytes, Context], Awaitable[bytes]]:
@@ -217,12 +224,16 @@ def _repository_name(asked: Any) -> str:
     return name
 
 
-def _deadlines(context: Context) -> dict[str, str]:
-    return {
+def _request(data: bytes, context: Context) -> tuple[InferRequest, bool]:
+    """What `data`, which has just come, asks for, and whether its tensors are raw."""
+    named = {
         name: value
         for name, value in context.invocation_metadata() or ()
         if name in deadlines.HEADERS and isinstance(value, str)
     }
+    return grpc_codec.decode_request(
+        data, deadlines=named, remaining_s=context.time_remaining(), arrived_s=time.monotonic()
+    )
 
 
 async def _abort(context: Context, status: Status) -> None:

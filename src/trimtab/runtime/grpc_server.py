@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import os
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,16 +10,15 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from trimtab.errors import AddressInUseError, PlantError
+from trimtab.errors import PlantError
 from trimtab.runtime import grpc_reflection
 from trimtab.runtime.grpc_calls import InferenceCalls
 from trimtab.runtime.grpc_health import Health
-from trimtab.runtime.metrics import Metrics
+from trimtab.runtime.grpc_status import RejectionCounter
 from trimtab.runtime.oip import messages
 from trimtab.runtime.security import Security
 from trimtab.runtime.service import InferenceService
-
-_ELSEWHERE = "choose another with --host and --grpc-port"
+from trimtab.runtime.sockets import bound_socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +49,20 @@ class GrpcServer:
         metrics: counts what never reached the service.
         limits: what clients may take.
         security: TLS and a token for everything but health; None: neither.
+        repository: whether clients may load and unload; where not, they get PERMISSION_DENIED.
     """
 
     def __init__(
         self,
         service: InferenceService,
-        metrics: Metrics,
+        metrics: RejectionCounter,
         *,
         limits: GrpcLimits | None = None,
         security: Security | None = None,
+        repository: bool = True,
     ) -> None:
         self._service = service
+        self._repository = repository
         self._metrics = metrics
         self._limits = limits or GrpcLimits()
         self._security = security or Security()
@@ -86,7 +84,7 @@ class GrpcServer:
         if self._server is not None:
             raise PlantError("the server is running already", next_step="stop it first")
         credentials = self._credentials()
-        _check_address(host, port, reuse_port=reuse_port)
+        bound_socket(host, port, option="--grpc-port", reuse_port=reuse_port).close()  # gRPC does not say why it cannot
         self._stopping = asyncio.Event()
         server = grpc.aio.server(
             interceptors=[_TokenCheck(self._security, self._metrics)] if self._security.token is not None else None,
@@ -94,7 +92,11 @@ class GrpcServer:
             maximum_concurrent_rpcs=self._limits.calls,
         )
         calls = InferenceCalls(
-            self._service, self._metrics, stream_calls=self._limits.stream_calls, stopping=self._stopping
+            self._service,
+            self._metrics,
+            stream_calls=self._limits.stream_calls,
+            stopping=self._stopping,
+            repository=self._repository,
         )
         services = {messages.SERVICE: calls.handlers(), **grpc_reflection.handlers()}
         server.add_generic_rpc_handlers(
@@ -108,7 +110,9 @@ class GrpcServer:
             else:
                 bound = server.add_secure_port(address, credentials)
         except RuntimeError as error:
-            raise PlantError("cannot listen there", where=address, got=str(error), next_step=_ELSEWHERE) from error
+            raise PlantError(
+                "cannot listen there", where=address, got=str(error), next_step="choose another with --grpc-port"
+            ) from error
         await server.start()
         self._server = server
         return bound
@@ -133,7 +137,7 @@ class GrpcServer:
 class _TokenCheck(grpc.aio.ServerInterceptor):
     """Turns a call away before its message is read, unless it brings the token or asks for health."""
 
-    def __init__(self, security: Security, metrics: Metrics) -> None:
+    def __init__(self, security: Security, metrics: RejectionCounter) -> None:
         self._security = security
         self._metrics = metrics
         self._denied: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(self._deny)
@@ -169,30 +173,3 @@ def _options(limits: GrpcLimits, *, reuse_port: bool) -> list[tuple[str, int]]:
         ("grpc.http2.max_ping_strikes", 2),
         ("grpc.so_reuseport", int(reuse_port)),
     ]
-
-
-def _check_address(host: str, port: int, *, reuse_port: bool) -> None:
-    """Bind once by hand: gRPC does not tell why it cannot."""
-    where = f"{host}:{port}"
-    if not 0 <= port <= 65535:
-        raise PlantError("there is no such port", where=where, wanted="0 to 65535", next_step=_ELSEWHERE)
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise PlantError("there is no such address", where=where, got=str(error), next_step=_ELSEWHERE) from error
-    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    with contextlib.closing(socket.socket(family, kind, protocol)) as sock:
-        if os.name == "posix":  # elsewhere the option means that two programs may share the port
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            sock.bind(address)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise AddressInUseError(
-                    "the port is in use",
-                    where=where,
-                    next_step="stop what listens there, or choose another port with --grpc-port",
-                ) from error
-            raise PlantError("cannot listen there", where=where, got=error.strerror, next_step=_ELSEWHERE) from error

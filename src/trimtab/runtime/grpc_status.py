@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from grpc import StatusCode
 
@@ -16,7 +17,6 @@ from trimtab.errors import (
     TooLargeError,
     UnknownModelError,
 )
-from trimtab.runtime.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,14 @@ _SHOWN_DETAILS = 1000
 """Characters; the status travels in headers, which clients keep short."""
 
 
+class RejectionCounter(Protocol):
+    """The metrics, as far as the gRPC layer tells them something."""
+
+    def request_rejected(self, protocol: str, reason: str) -> None:
+        """A request was turned away before it was offered."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """How a call ends without an answer."""
@@ -43,7 +51,7 @@ class Status:
     trailers: tuple[tuple[str, str], ...] = ()
 
 
-def status_of(error: Exception, metrics: Metrics) -> Status:
+def status_of(error: Exception, metrics: RejectionCounter) -> Status:
     """The status for what a call raised; requests that the service never counted as offered are counted here."""
     if not isinstance(error, RequestError):  # whatever it is, the client gets an answer and the server lives on
         log.error("a call failed", exc_info=error)

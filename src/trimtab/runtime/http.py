@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -250,6 +251,7 @@ class _RestApp:
         body = await self._body(headers, scope, receive)
         if isinstance(body, Reply):
             return body
+        arrived_s = time.monotonic()
         try:
             request, form = codec.decode_request(
                 body,
@@ -257,6 +259,7 @@ class _RestApp:
                 version=version,
                 header_length=headers.get("inference-header-content-length"),
                 deadlines={name: headers[name] for name in deadlines.HEADERS if name in headers},
+                arrived_s=arrived_s,
             )
             encoded = codec.encode_response(await self._answered(request, scope, receive), form)
         finally:
@@ -327,12 +330,12 @@ class _RestApp:
     async def _load(self, model: str, action: str, headers: dict[str, str], scope: Scope, receive: Receive) -> Reply:
         if not self._repository:
             self._metrics.request_rejected("rest", "forbidden")
-            return error_reply(403, "loading and unloading over the network is not allowed on this server")
+            return error_reply(403, repository.FORBIDDEN)
         body = await self._body(headers, scope, receive)
         if isinstance(body, Reply):
             return body
         try:
-            repository.check_parameters(body, action)
+            repository.check_parameters(repository.parameters_of(body), action)
         finally:
             self._bodies.release(body)
         await (self._service.load(model) if action == "load" else self._service.unload(model))

@@ -23,6 +23,7 @@ class Loading:
     def __init__(self, sources: Mapping[str, Mapping[str, ModelSource]], failed: FailedVariants) -> None:
         """`sources`: task → variant → where its model comes from."""
         self._sources, self._failed = sources, failed
+        self._under_way: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def load_missing(self, members: Iterable[Member], plan: Plan) -> None:
         """Load what the plan wants resident, beside serving. What is served is not touched.
@@ -44,7 +45,7 @@ class Loading:
                 again = f"it is tried again in {self._failed.left_s(failure):.0f} s, or when it is loaded anew"
                 raise PlantError(f"{what}: {failure.reason}", next_step=again)
             try:
-                await self._load(member, replica, variant)
+                await self._load_once(member, replica, variant)
             except TrimtabError as error:
                 raise PlantError(f"{what}: {error}") from error
 
@@ -91,6 +92,20 @@ class Loading:
                     with suppress(TrimtabError):  # it only holds memory
                         await member.replica.unload(variant)
                         member.resident.discard(variant)
+
+    async def _load_once(self, member: Member, replica: Replica, variant: str) -> None:
+        """Load, or wait for the load that is under way: who gives up waiting does not end it, and finds it later."""
+        key = member.id, variant
+        loading = self._under_way.get(key)
+        if loading is None:
+            loading = self._under_way[key] = asyncio.create_task(self._load(member, replica, variant))
+            loading.add_done_callback(lambda done: self._loaded(key, done))
+        await asyncio.shield(loading)
+
+    def _loaded(self, key: tuple[str, str], loading: asyncio.Task[None]) -> None:
+        del self._under_way[key]
+        if not loading.cancelled():
+            loading.exception()  # mark it as seen: perhaps nobody waits any more
 
     async def _load(self, member: Member, replica: Replica, variant: str) -> None:
         """Make one variant resident, or remember that it cannot be."""

@@ -26,6 +26,8 @@ LEAST_BATCHES = 5
 PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 """First and longest pause of a replica that is left out; doubled each time."""
 _GAIN = 0.2
+_MOST_TIMES = 10.0
+"""What one batch counts for at most: a single stall (a paused machine, a page fault) leaves nobody out."""
 
 
 class Server(Protocol):
@@ -122,7 +124,7 @@ class Pool:
         if not 0.0 < expected_s < float("inf"):
             return False
         seat.batches += 1
-        ratio = min(measured_s / expected_s, 50.0)
+        ratio = min(measured_s / expected_s, _MOST_TIMES)
         if now_s < seat.out_until_s:  # begun before it was left out: no trial
             return False
         if seat.pause_s:  # its trial

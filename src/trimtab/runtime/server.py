@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -23,6 +21,7 @@ from trimtab.errors import AddressInUseError, PlantError
 from trimtab.runtime.asgi import AsgiApp, HttpLimits
 from trimtab.runtime.clients import Clients
 from trimtab.runtime.security import Security
+from trimtab.runtime.sockets import bound_socket
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +89,15 @@ class HttpServer:
         if self._serving is not None:
             raise PlantError("the server is running already", next_step="stop it first")
         context = self._security.ssl_context()
-        sock = _listen(host, port, reuse_port=reuse_port)
+        sock = bound_socket(host, port, option="--port", reuse_port=reuse_port)
+        try:
+            sock.listen(BACKLOG)
+        except OSError as error:  # bound by two, but only one may listen
+            sock.close()
+            raise AddressInUseError(
+                "the port is in use", where=f"{host}:{port}", next_step="stop what listens there"
+            ) from error
+        sock.setblocking(False)  # noqa: FBT003 — the standard library's own signature
         bound: int = sock.getsockname()[1]
         clients = Clients(self._limits)
         config = uvicorn.Config(
@@ -194,43 +201,6 @@ async def _until(true: Callable[[], bool], within_s: float) -> bool:
             return False
         await asyncio.sleep(_POLL_S)
     return True
-
-
-def _listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
-    """A listening socket; IPv4 first where a name has both."""
-    where = f"{host}:{port}"
-    if not 0 <= port <= 65535:
-        raise PlantError(
-            "there is no such port", where=where, wanted="0 to 65535", next_step="choose another with --port"
-        )
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError, OverflowError) as error:
-        raise PlantError(
-            "there is no such address", where=where, got=str(error), next_step="choose another with --host and --port"
-        ) from error
-    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    sock = socket.socket(family, kind, protocol)
-    try:
-        if os.name == "posix":  # elsewhere the option means that two programs may share the port
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind(address)
-        sock.listen(BACKLOG)
-        sock.setblocking(False)  # noqa: FBT003 — the standard library's own signature
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise AddressInUseError(
-                "the port is in use",
-                where=where,
-                next_step="stop what listens there, or choose another port with --port",
-            ) from error
-        raise PlantError(
-            "cannot listen there", where=where, got=error.strerror, next_step="choose another with --host and --port"
-        ) from error
-    return sock
 
 
 def _protocol(app: AsgiApp, clients: Clients) -> Any:

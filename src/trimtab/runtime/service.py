@@ -102,6 +102,8 @@ class InferRequest:
     """The client's own deadline, seconds from arrival; the smaller of it and the pipeline's SLO counts."""
     priority: int = DEFAULT_PRIORITY
     """From `FIRST_PRIORITY` to `LAST_PRIORITY`."""
+    arrived_s: float | None = None
+    """When it was all here, by the monotonic clock that all processes of a machine share; None: now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ import numpy as np
 
 from trimtab.errors import InvalidInputError, MissingExtraError, ModelError, TrimtabError, WorkerError
 from trimtab.runtime import affinity, frames
+from trimtab.runtime.memory import die_first
 from trimtab.runtime.models.model import ModelSource
 from trimtab.runtime.residents import Resident, Residents
 from trimtab.runtime.service import Tensor, TensorInfo
@@ -267,6 +268,7 @@ def _exit(code: int) -> NoReturn:
 def main(arguments: list[str]) -> NoReturn:
     """Serve on the socket whose descriptor is the only argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_first()
     worker = Worker(socket.socket(fileno=int(arguments[0])))
     signal.signal(signal.SIGTERM, lambda _signal, _stack: worker.drain())
     worker.serve()

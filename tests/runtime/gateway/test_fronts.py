@@ -7,18 +7,22 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc
 import psutil
 import pytest
+from tests.runtime.test_security import TOKEN, write_certificate
 
 from trimtab.errors import AddressInUseError, PlantError
 from trimtab.runtime.gateway.answering import ServiceServer
 from trimtab.runtime.gateway.fronts import Fronts
+from trimtab.runtime.oip import messages
 from trimtab.runtime.serve_options import Listening, addresses_of
 from trimtab.testing.inference import EchoService
 
@@ -49,6 +53,7 @@ class Served:
         self.metrics = metrics
         self.fronts = fronts
         self.url = url
+        self.grpc: str | None = None
         self.cpu_s = 0.0
 
     async def ask(self, method: str, path: str, body: object = None) -> tuple[int, str]:
@@ -64,16 +69,17 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(echo: EchoService, count: int = 2) -> AsyncIterator[Served]:
+async def served(echo: EchoService, count: int = 2, listening: Listening = LISTENING) -> AsyncIterator[Served]:
     metrics = Counted()
     server = ServiceServer(echo, metrics)
-    fronts = Fronts(server, LISTENING, count)
+    fronts = Fronts(server, listening, count)
     it = Served(echo, metrics, fronts, "")
 
     def used(cpu_s: float) -> None:
         it.cpu_s += cpu_s
 
-    it.url = addresses_of(await fronts.start(used)).url
+    addresses = addresses_of(await fronts.start(used))
+    it.url, it.grpc = addresses.url, addresses.grpc
     try:
         yield it
     finally:
@@ -174,3 +180,61 @@ def test_ports_in_use_and_bad_files_are_said(tmp_path: Path) -> None:
                 asyncio.run(act(Listening(port=taken.getsockname()[1], grpc_port=None)))
     with pytest.raises(PlantError, match="a gateway did not start"):
         asyncio.run(act(Listening(port=0, grpc_port=None, token_file=tmp_path / "none")))
+
+
+def test_tls_the_token_and_a_closed_repository_hold_for_both_protocols(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path)
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(0o600)
+    listening = Listening(
+        port=0, grpc_port=0, certificate=certificate, key=key, token_file=tmp_path / "token", repository=False
+    )
+    bearer = {"authorization": f"Bearer {TOKEN}"}
+
+    async def rest(it: Served) -> None:
+        trust = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+        async with aiohttp.ClientSession(it.url, connector=aiohttp.TCPConnector(ssl=trust)) as session:
+
+            async def post(path: str, headers: dict[str, str]) -> int:
+                async with session.post(path, json=BODY, headers=headers) as response:
+                    return response.status
+
+            assert await post("/v2/models/echo/infer", bearer) == 200
+            assert await post("/v2/models/echo/infer", {}) == 401
+            assert await post("/v2/repository/models/echo/unload", bearer) == 403
+            async with session.get("/v2/health/ready") as response:
+                assert response.status == 200
+
+    async def grpc_calls(it: Served) -> None:
+        assert it.grpc is not None
+        trust = grpc.ssl_channel_credentials((tmp_path / "ca.pem").read_bytes())
+        async with grpc.aio.secure_channel(it.grpc, trust) as channel:
+
+            async def call(name: str, message: Any, headers: dict[str, str]) -> bytes:
+                method: Any = channel.unary_unary(f"/{messages.SERVICE}/{name}")
+                reply: bytes = await method(message.SerializeToString(), metadata=tuple(headers.items()))
+                return reply
+
+            question = messages.ModelInferRequest(model_name="echo", id="7")
+            question.inputs.add(name="x", datatype="FP32", shape=(1, 4))
+            question.raw_input_contents.append(bytes(16))
+            answer = messages.ModelInferResponse.FromString(await call("ModelInfer", question, bearer))
+            assert (answer.id, answer.raw_output_contents[0]) == ("7", bytes(16))
+            unload = messages.message_type("RepositoryModelUnloadRequest")(model_name="echo")
+            for name, message, headers, code in (
+                ("ModelInfer", question, {}, grpc.StatusCode.UNAUTHENTICATED),
+                ("RepositoryModelUnload", unload, bearer, grpc.StatusCode.PERMISSION_DENIED),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call(name, message, headers)
+                assert caught.value.code() is code
+
+    async def act() -> None:
+        async with asyncio.timeout(60), served(EchoService(), 1, listening) as it:
+            await rest(it)
+            await grpc_calls(it)
+            assert it.echo.loads == []
+            told = {("rest", "token"): 1, ("grpc", "token"): 1, ("rest", "forbidden"): 1, ("grpc", "forbidden"): 1}
+            await until(lambda: it.metrics.rejected == told)
+
+    asyncio.run(act())

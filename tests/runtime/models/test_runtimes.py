@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import UserDict
 from pathlib import Path
 from typing import get_args
 
@@ -182,6 +183,25 @@ def test_an_estimator_stands_beside_models_of_other_runtimes(tmp_path: Path, cod
     models.corrupt(tmp_path / "bad.joblib")
     with pytest.raises(ModelError, match=r"bad\.joblib"):
         inspect_source(ModelSource("sklearn", tmp_path / "bad.joblib"))
+
+
+def test_a_skops_file_is_loaded_as_far_as_its_types_are_trusted(tmp_path: Path) -> None:
+    skops_io = pytest.importorskip("skops.io", reason="needs skops")
+    linear_model = pytest.importorskip("sklearn.linear_model", reason="needs scikit-learn")
+    estimator = linear_model.LinearRegression().fit(np.eye(4), np.arange(4.0))
+    path = tmp_path / "lr.skops"
+    skops_io.dump(estimator, path)
+    model = load_source(ModelSource("sklearn", path), 1)
+    np.testing.assert_allclose(run_rows(model, {"x": X}, 2)["predict"], estimator.predict(X))
+    estimator.marker = UserDict()
+    skops_io.dump(estimator, path)
+    with pytest.raises(ModelError, match=r"not trusted: got collections\.UserDict(.|\n)*options\.trusted"):
+        load_source(ModelSource("sklearn", path), 1)
+    trusted = ModelSource("sklearn", path, None, {"trusted": ["collections.UserDict"]})
+    assert load_source(trusted, 1).interface.inputs[0].shape == (-1, 4)
+    models.corrupt(path)
+    with pytest.raises(ModelError, match=r"lr\.skops"):
+        load_source(ModelSource("sklearn", path), 1)
 
 
 def test_a_runtime_whose_library_is_absent_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

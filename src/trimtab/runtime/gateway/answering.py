@@ -8,7 +8,6 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Any, Protocol
 
 from trimtab.errors import FailedError, InvalidInputError, RequestError, UnknownModelError
@@ -22,8 +21,6 @@ PUSH_S = 0.25
 """How often the state is looked at; it is sent when it changed."""
 HEARTBEAT_S = 1.0
 """How often it is sent in any case."""
-_LEAST_S = 1e-6
-"""What is left to a call whose time was used up on its way: the service still counts it, and ends it."""
 
 
 class CentralMetrics(Protocol):
@@ -44,7 +41,7 @@ class ServiceServer:
     def __init__(
         self, service: InferenceService, metrics: CentralMetrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`clock` is monotonic, in seconds, and the fronts' too."""
+        """`clock` is monotonic, in seconds."""
         self.service = service
         self.metrics = metrics
         self.clock = clock
@@ -165,10 +162,8 @@ class Client:
             call.outputs,
             call.timeout_s,
             call.priority,
+            call.arrived_s,
         )
-        if call.timeout_s is not None:
-            on_the_way_s = max(self._server.clock() - call.asked_s, 0.0)
-            request = replace(request, timeout_s=max(call.timeout_s - on_the_way_s, _LEAST_S))
         response = await self._server.service.infer(request)
         answer = messages.Answer(call.id, response.model, response.version, response.id, dict(response.parameters))
         try:

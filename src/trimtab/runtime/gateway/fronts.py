@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import socket
@@ -20,10 +19,11 @@ from typing import Any
 
 import psutil
 
-from trimtab.errors import AddressInUseError, PlantError, WorkerError
+from trimtab.errors import PlantError, WorkerError
 from trimtab.runtime.gateway import messages, setup
 from trimtab.runtime.gateway.answering import Client, ServiceServer
 from trimtab.runtime.serve_options import Listening
+from trimtab.runtime.sockets import bound_socket
 
 log = logging.getLogger(__name__)
 
@@ -202,9 +202,8 @@ class Fronts:
         return front
 
     async def _end(self, front: _Front) -> None:
-        """See a front gone: its calls cancelled, its process reaped."""
+        """See a front gone: its calls cancelled, its process reaped. Until then it may still be dealt connections."""
         self.cpu_s()
-        self._fronts.discard(front)
         try:
             await front.client.close()  # it ends by itself when it sees this
             with contextlib.suppress(TimeoutError):
@@ -214,6 +213,7 @@ class Fronts:
                 with contextlib.suppress(ProcessLookupError):
                     front.process.kill()
             await front.process.wait()
+            self._fronts.discard(front)
 
     def _hold(self) -> Listening:
         """Bind the ports; `listening` with those that were free where it said 0.
@@ -230,36 +230,9 @@ class Fronts:
     def _take(self, port: int, option: str) -> int:
         """Hold one port: first alone, so that a program that shares it is noticed, then for sharing."""
         host = self._listening.host
-        for sharing in (0, 1):
-            try:
-                family, kind, protocol, _, address = min(
-                    socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE),
-                    key=lambda entry: entry[0] != socket.AF_INET,
-                )
-                sock = socket.socket(family, kind, protocol)
-            except (OSError, UnicodeError) as error:
-                raise PlantError(
-                    "there is no such address",
-                    where=f"{host}:{port}",
-                    got=str(error),
-                    next_step="choose another: --host",
-                ) from error
-            self._held.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, sharing)
-            try:
-                sock.bind(address)
-            except OSError as error:
-                kind_of = AddressInUseError if error.errno == errno.EADDRINUSE else PlantError
-                raise kind_of(
-                    "the port is in use" if kind_of is AddressInUseError else "cannot listen there",
-                    where=f"{host}:{port}",
-                    got=None if kind_of is AddressInUseError else error.strerror,
-                    next_step=f"stop what listens there, or choose another port with {option}",
-                ) from error
-            port = sock.getsockname()[1]
-            if not sharing:
-                self._held.pop().close()
+        with bound_socket(host, port, option=option) as alone:
+            port = alone.getsockname()[1]
+        self._held.append(bound_socket(host, port, option=option, reuse_port=True))
         return port
 
 

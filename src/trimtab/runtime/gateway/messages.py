@@ -72,8 +72,7 @@ class Infer(_Message, frozen=True):
     outputs: tuple[str, ...] | None
     timeout_s: float | None
     priority: int
-    asked_s: float
-    """When the front had it, by the monotonic clock that all processes of a machine share."""
+    arrived_s: float
 
 
 class Answer(_Message, frozen=True):

@@ -109,7 +109,7 @@ class RemoteService:
             request.outputs,
             request.timeout_s,
             request.priority,
-            self._clock(),
+            self._clock() if request.arrived_s is None else request.arrived_s,
         )
         frame = await self._exchange(call.id, wire.encode(call, request.inputs))
         answer = _expect(frame, messages.Answer)

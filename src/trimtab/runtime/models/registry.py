@@ -13,6 +13,7 @@ from typing import cast
 
 from trimtab.errors import ModelError, TrimtabError
 from trimtab.runtime.models.allowed import check_allowed
+from trimtab.runtime.models.apart import inspect_apart
 from trimtab.runtime.models.model import Interface, Model, ModelSource, Runtime
 from trimtab.spec.model import Variant
 
@@ -24,6 +25,9 @@ RUNTIMES = {
     "python": "trimtab.runtime.models.python_runtime:PythonRuntime",
 }
 """Name of a runtime → `module:class`, imported when it is used."""
+
+READ_HERE = frozenset({"onnx", "transformers"})
+"""Runtimes that inspect a model by reading what its files say; any other runs code of others, in a process apart."""
 
 SUFFIXES = {
     ".onnx": "onnx",
@@ -84,7 +88,21 @@ def runtime_for(source: ModelSource) -> Runtime:
 
 
 def inspect_source(source: ModelSource) -> Interface:
-    """What a model takes and gives.
+    """What a model takes and gives. What runs code of others to know it is left to a process of its own.
+
+    Raises:
+        ModelError: it is missing, corrupt, not allowed, or cannot be served, or its runtime runs apart and its library
+            is not installed; tells where and why.
+        MissingExtraError: the library of a runtime that reads here is not installed.
+    """
+    if source.runtime in READ_HERE or source.runtime not in RUNTIMES:
+        return inspect_here(source)
+    check_allowed(source.path, source.folders)
+    return inspect_apart(source)
+
+
+def inspect_here(source: ModelSource) -> Interface:
+    """As `inspect_source`, in this process.
 
     Raises:
         ModelError: it is missing, corrupt, not allowed, or cannot be served; tells where and why.

@@ -80,6 +80,7 @@ def decode_request(
     version: str | None = None,
     header_length: str | None = None,
     deadlines: Mapping[str, str] | None = None,
+    arrived_s: float | None = None,
 ) -> tuple[InferRequest, OutputForm]:
     """The request that `body` holds, and the form in which its answer is wanted.
 
@@ -89,6 +90,7 @@ def decode_request(
         version: variant from the path.
         header_length: value of `Inference-Header-Content-Length`; None where the header is absent.
         deadlines: those headers of `deadlines.HEADERS` that are present, by lower-case name.
+        arrived_s: see `InferRequest`.
 
     Raises:
         InvalidInputError: anything in it that is not a request of the protocol.
@@ -109,6 +111,7 @@ def decode_request(
         outputs=outputs,
         timeout_s=timeout_from(deadlines or {}, parameters.get("timeout")),
         priority=priority_from(parameters.get("priority")),
+        arrived_s=arrived_s,
     )
     return request, _form(message, parameters)
 

@@ -14,17 +14,10 @@ from google.protobuf.message import DecodeError
 
 from trimtab.errors import FailedError, InvalidInputError
 from trimtab.runtime.oip import tensors, wire
-from trimtab.runtime.oip.codec import MAX_TENSORS
+from trimtab.runtime.oip.codec import MAX_TENSORS, priority_from
 from trimtab.runtime.oip.deadlines import timeout_from
 from trimtab.runtime.oip.messages import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
-from trimtab.runtime.service import (
-    DEFAULT_PRIORITY,
-    FIRST_PRIORITY,
-    LAST_PRIORITY,
-    InferRequest,
-    InferResponse,
-    Tensor,
-)
+from trimtab.runtime.service import InferRequest, InferResponse, Tensor
 
 _RAW_INPUTS = ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 _RAW_OUTPUTS = ModelInferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number
@@ -51,7 +44,11 @@ _NOT_SERVED = ("shared_memory_region", "classification")
 
 
 def decode_request(
-    data: bytes, *, deadlines: Mapping[str, str] | None = None, remaining_s: float | None = None
+    data: bytes,
+    *,
+    deadlines: Mapping[str, str] | None = None,
+    remaining_s: float | None = None,
+    arrived_s: float | None = None,
 ) -> tuple[InferRequest, bool]:
     """The request that a `ModelInferRequest` holds, and whether its tensors are raw.
 
@@ -59,13 +56,14 @@ def decode_request(
         data: the message; arrays of the request may be views of it.
         deadlines: those headers of `deadlines.HEADERS` that are present, by lower-case name.
         remaining_s: until the call's own deadline; None: it has none.
+        arrived_s: see `InferRequest`.
 
     Raises:
         InvalidInputError: anything in it that is not a request of the protocol.
     """
     rest, raw = wire.split(data, _RAW_INPUTS)
     message = parse(ModelInferRequest, rest)
-    parameters = {name: _value(parameter) for name, parameter in message.parameters.items()}
+    parameters = values_of(message.parameters)
     times_s = (timeout_from(deadlines or {}, parameters.get("timeout")), remaining_s)
     request = InferRequest(
         model=message.model_name,
@@ -74,7 +72,8 @@ def decode_request(
         inputs=_inputs(message.inputs, raw),
         outputs=_outputs(message.outputs),
         timeout_s=min((time_s for time_s in times_s if time_s is not None), default=None),
-        priority=_priority(parameters.get("priority")),
+        priority=priority_from(parameters.get("priority")),
+        arrived_s=arrived_s,
     )
     return request, bool(raw)
 
@@ -230,23 +229,10 @@ def _write_contents(output: Any, array: Tensor) -> None:
         raise FailedError("a tensor of BYTES holds something else", where=f"output '{output.name}'") from error
 
 
-def _priority(value: object) -> int:
-    if value in (None, 0) and not isinstance(value, bool):
-        return DEFAULT_PRIORITY
-    if isinstance(value, bool) or not isinstance(value, int) or not FIRST_PRIORITY <= value <= LAST_PRIORITY:
-        raise InvalidInputError(
-            "invalid priority",
-            where="parameter 'priority'",
-            got=repr(value)[:40],
-            wanted=f"{FIRST_PRIORITY} (first) to {LAST_PRIORITY}, or 0 for the default",
-        )
-    return value
-
-
-def _value(parameter: Any) -> bool | int | float | str | None:
-    choice = parameter.WhichOneof("parameter_choice")
-    value: bool | int | float | str | None = None if choice is None else getattr(parameter, choice)
-    return value
+def values_of(parameters: Mapping[str, Any]) -> dict[str, object]:
+    """Parameters of a message as plain values; None where none is set."""
+    chosen = {name: parameter.WhichOneof("parameter_choice") for name, parameter in parameters.items()}
+    return {name: None if choice is None else getattr(parameters[name], choice) for name, choice in chosen.items()}
 
 
 def _set(parameter: Any, value: str | float | bool) -> None:

@@ -1,7 +1,8 @@
-"""Bodies of the repository's calls, which are Triton's: an index of what is there, load, unload."""
+"""What the repository's calls bring, which are Triton's: an index of what is there, load, unload."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
@@ -9,6 +10,9 @@ import msgspec
 from trimtab.errors import InvalidInputError
 
 _Value = str | int | float | bool | None
+
+
+FORBIDDEN = "loading and unloading over the network is not allowed on this server"
 
 
 class _Index(msgspec.Struct, frozen=True):
@@ -28,14 +32,23 @@ def wants_ready_only(body: bytes | memoryview) -> bool:
     return _decoded(body, _Index).ready
 
 
-def check_parameters(body: bytes | memoryview, action: str) -> None:
-    """Check the body of `load` or `unload`; it may be empty.
+def parameters_of(body: bytes | memoryview) -> Mapping[str, object]:
+    """The parameters in the body of `load` or `unload`; it may be empty.
 
     Raises:
-        InvalidInputError: it has a parameter that cannot be honoured: models and their settings come from the
+        InvalidInputError: the body is not that of such a call.
+    """
+    return _decoded(body, _Load).parameters
+
+
+def check_parameters(parameters: Mapping[str, object], action: str) -> None:
+    """Check the parameters of `load` or `unload`.
+
+    Raises:
+        InvalidInputError: there is a parameter that cannot be honoured: models and their settings come from the
             pipeline file, not over the network.
     """
-    for name, value in _decoded(body, _Load).parameters.items():
+    for name, value in parameters.items():
         if action == "unload" and name == "unload_dependents" and isinstance(value, bool):
             continue  # nothing here depends on a variant
         reason = "unknown parameter"
