@@ -5,10 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo test lint check bench lock twin train clean
+.PHONY: help setup demo test conformance lint check bench bench-serving lock twin train clean
 
 help:            ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(STAMP)  ## a virtual environment in .venv with the locked dependencies and trimtab itself
 
@@ -25,6 +25,9 @@ demo: setup      ## profile the example, serve one bursty trace under three poli
 test: setup      ## all tests
 	$(BIN)/python -m pytest -q
 
+conformance: setup  ## real clients and servers of other projects against `trimtab serve` (installs them beside, 2 minutes)
+	$(BIN)/python -m conformance.run
+
 lint: setup      ## style, types, architecture
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,6 +42,9 @@ bench: setup     ## benchmarks: ratios measured in one run
 	$(BIN)/python benchmarks/planner/run.py --out out/planner
 	$(BIN)/python benchmarks/planner/latency_model.py
 	$(BIN)/python benchmarks/sim/run.py
+
+bench-serving: setup ## Trimtab beside MLServer, KServe, LitServe, BentoML and Ray Serve (installs them beside, 5 minutes)
+	$(BIN)/python -m benchmarks.serving.run
 
 lock:            ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

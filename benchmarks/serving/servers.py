@@ -107,6 +107,7 @@ def _program(
         measured = ["--cores", "1", "--batches", "1,8,32", "--no-capacity-check"]
         subprocess.run([*trimtab, "profile", str(spec), *measured], check=True, capture_output=True)
         command = [*trimtab, "serve", str(spec), "--port", str(port), "--no-grpc", "--gateways", str(gateways)]
+        command += ["--policy", "most-accurate"]  # like the peers: one fixed worker, set up for the largest rate
         return command, "/v2/models/echoes/infer", _OIP, {}
     python = environment(name, HERE / "requirements" / f"{name}.txt").python
     rows = {"x": [_ROW]}

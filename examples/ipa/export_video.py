@@ -3,13 +3,14 @@
     pip install torch torchvision onnx pandas requests pillow tqdm seaborn opencv-python ultralytics
     python examples/ipa/export_video.py              # all ten; or name some: yolov5n resnet18
 
-It needs a network: torch.hub fetches YOLOv5's code and weights, and **runs that code**. YOLOv5 is under AGPL-3.0, and
-what you serve with it may be bound by that; the ResNets are torchvision's, trained on ImageNet.
+It needs a network: torch.hub fetches YOLOv5's code and weights, and **runs both**, as weights of that form hold code.
+YOLOv5 is under AGPL-3.0, and what you serve with it may be bound by that; the ResNets are torchvision's, of ImageNet.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ def detector(name: str) -> tuple[Any, Any]:
     """A YOLOv5 network that gives nothing but its boxes, and an input to trace it with."""
     import torch
 
-    network = torch.hub.load("ultralytics/yolov5:v7.0", name, autoshape=False, device="cpu")
+    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # YOLOv5's weights are a pickled network, its classes and all
+    network = torch.hub.load("ultralytics/yolov5", name, autoshape=False, device="cpu")
     for module in network.modules():
         if type(module).__name__ == "Detect":
             module.export = True  # decoded boxes alone, without what training needs
@@ -50,7 +52,6 @@ def classifier(name: str) -> tuple[Any, Any]:
     import torchvision  # type: ignore[import-not-found,unused-ignore]  # not a dependency
 
     network = torchvision.models.get_model(name, weights="IMAGENET1K_V1")  # IPA's accuracies are those of these
-
     return labelled(network), torch.zeros(1, 224, 224, 3, dtype=torch.uint8)
 
 

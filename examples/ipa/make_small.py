@@ -93,23 +93,52 @@ def _summariser(folder: Path) -> None:
     BartForConditionalGeneration(config).save_pretrained(folder)
 
 
-def _speech(folder: Path) -> None:
+def _pieces() -> bytes:
+    """A SentencePiece model that knows the letters."""
     import sentencepiece  # type: ignore[import-not-found,unused-ignore]  # comes with the extra
-    import transformers
 
     made = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([" ".join(string.ascii_lowercase)] * 9), model_writer=made, model_type="char",
         vocab_size=64, hard_vocab_limit=False, minloglevel=2,
     )  # fmt: skip
-    (folder / "sentencepiece.bpe.model").write_bytes(made.getvalue())
-    letters = ["<s>", "<pad>", "</s>", "<unk>", "▁", *string.ascii_lowercase]
-    (folder / "vocab.json").write_text(json.dumps({letter: place for place, letter in enumerate(letters)}))
-    files = str(folder / "vocab.json"), str(folder / "sentencepiece.bpe.model")
-    transformers.Speech2TextTokenizer(*files).save_pretrained(folder)
+    return made.getvalue()
+
+
+def _vocabulary(file: Path, words: list[str]) -> str:
+    file.write_text(json.dumps({word: place for place, word in enumerate(words)}))
+    return str(file)
+
+
+def _translator(folder: Path) -> None:
+    import transformers
+
+    words = ["</s>", "<unk>", "▁", *string.ascii_lowercase, "<pad>"]
+    files = {f"{side}_spm": str(folder / f"{side}.spm") for side in ("source", "target")}
+    for file in files.values():
+        Path(file).write_bytes(_pieces())
+    vocabulary = _vocabulary(folder / "vocab.json", words)
+    transformers.MarianTokenizer(**files, vocab=vocabulary, model_max_length=128).save_pretrained(folder)
+    pad = len(words) - 1
+    config = transformers.MarianConfig(
+        vocab_size=len(words), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=128,
+        pad_token_id=pad, bos_token_id=0, eos_token_id=0, forced_eos_token_id=0, decoder_start_token_id=pad,
+    )  # fmt: skip
+    transformers.MarianMTModel(config).save_pretrained(folder)
+
+
+def _speech(folder: Path) -> None:
+    import transformers
+
+    pieces = folder / "sentencepiece.bpe.model"
+    pieces.write_bytes(_pieces())
+    words = ["<s>", "<pad>", "</s>", "<unk>", "▁", *string.ascii_lowercase]
+    vocabulary = _vocabulary(folder / "vocab.json", words)
+    transformers.Speech2TextTokenizer(vocabulary, str(pieces)).save_pretrained(folder)
     transformers.Speech2TextFeatureExtractor(feature_size=16, num_mel_bins=16).save_pretrained(folder)
     config = transformers.Speech2TextConfig(
-        vocab_size=len(letters), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        vocab_size=len(words), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, input_feat_per_channel=16, conv_channels=16,
         pad_token_id=1, bos_token_id=0, eos_token_id=2, decoder_start_token_id=2,
     )  # fmt: skip
@@ -177,7 +206,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "question-answering": _encoder("QuestionAnswering"),
     "text-classification": _encoder("SequenceClassification"),
     "summarization": _summariser,
-    "translation": _summariser,
+    "translation": _translator,
 }
 
 

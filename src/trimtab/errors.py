@@ -10,6 +10,7 @@
     ├── SimulationError          a simulation that has no meaning (a delay below zero, an unknown plant)
     ├── PlanRequestError         a planning question that has no meaning (rate NaN, unknown policy)
     ├── JournalError             a decision journal cannot be read or replayed
+    ├── ControllerLostError      the controller is gone, or is not there yet
     ├── PlantError               a plant could not do what it was asked to
     │   ├── WorkerError          a worker process failed
     │   │   └── WorkerLostError  it is gone, with all that it had accepted
@@ -104,6 +105,10 @@ class PlanRequestError(TrimtabError):
 
 class JournalError(TrimtabError):
     """A decision journal cannot be read or replayed."""
+
+
+class ControllerLostError(TrimtabError):
+    """The controller was lost, or is not there yet; whoever asked asks again later."""
 
 
 class PlantError(TrimtabError):

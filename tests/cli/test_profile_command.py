@@ -14,7 +14,9 @@ from tests import models
 
 from trimtab.profile.file import load_profile
 
-COMMAND = [sys.executable, "-c", "from trimtab.cli import main; main()", "profile"]
+HEARS_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+"""Also where the tests themselves run in the background of a shell, which lets its children ignore SIGINT."""
+COMMAND = [sys.executable, "-c", f"{HEARS_CTRL_C}from trimtab.cli import main; main()", "profile"]
 
 TEXTS = """
 class Own:

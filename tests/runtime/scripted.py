@@ -11,8 +11,9 @@ import numpy as np
 from trimtab.observe.model import Observation, Outcomes
 from trimtab.plan.model import Allocation, Plan, TaskPlan
 from trimtab.profile.model import Profile, ServicePoint, VariantProfile
-from trimtab.runtime.dataplane import MAX_QUEUED, DataPlane, Server
+from trimtab.runtime.dataplane import MAX_QUEUED, DataPlane
 from trimtab.runtime.metrics import Metrics
+from trimtab.runtime.pool import Server
 from trimtab.runtime.replica import BatchResult
 from trimtab.runtime.service import InferRequest, InferResponse, ModelStatistics, Tensor, TensorInfo
 from trimtab.runtime.wiring import Source, TaskWiring, Wiring

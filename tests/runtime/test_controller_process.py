@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from trimtab.control.controller import Controller
-from trimtab.control.deciding import RECALLED, ControllerLostError, Recent
+from trimtab.control.deciding import RECALLED, Recent
 from trimtab.control.journal import JournalHeader, JournalWriter, header_of, read_journal
 from trimtab.control.loop import ControlLoop
 from trimtab.control.replay import replay
-from trimtab.errors import PlanRequestError, TrimtabError
+from trimtab.errors import ControllerLostError, PlanRequestError, TrimtabError
 from trimtab.forecast import QuantileForecaster
 from trimtab.plan.model import Limits, PlanRequest, PlanResult
 from trimtab.plan.policies import make_policy

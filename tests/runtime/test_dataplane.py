@@ -255,6 +255,25 @@ def test_served_too_late_is_late_and_a_clients_own_deadline_is_kept() -> None:
     asyncio.run(story())
 
 
+def test_time_runs_from_when_the_request_was_all_here() -> None:
+    async def story() -> None:
+        bench = Bench(slo_s=60.0)
+        bench.add(ScriptedReplica("add"), ScriptedReplica("double"))
+        now_s = asyncio.get_running_loop().time()
+        await bench.ask(arrived_s=now_s - 30.0)
+        with pytest.raises(RefusedError, match=r"the request has 0\.000 s"):
+            await bench.ask(arrived_s=now_s - 61.0)
+        with pytest.raises(RefusedError, match="overloaded"):
+            await bench.ask(arrived_s=now_s - 30.0, timeout_s=20.0)
+        await bench.ask(arrived_s=now_s + 100.0)  # from a clock ahead of ours: now
+        seen = bench.seen()
+        assert seen.outcomes == Outcomes(in_time=2, refused=2)
+        assert seen.response_s[0.99] > 29.0
+        assert sum(seen.arrivals) == 4  # counted where the server is, whenever they came
+
+    asyncio.run(story())
+
+
 def test_a_client_that_leaves_frees_its_place() -> None:
     async def story() -> None:
         bench = Bench()

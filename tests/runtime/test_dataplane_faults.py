@@ -24,6 +24,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "PAUSE_S", 60.0)
 
 
+def halves() -> Plan:
+    """`add` by two variants of a replica and half of the traffic each."""
+    allocations = Allocation("add-l", 1, 1, 1, 1, 0.5), Allocation("add-s", 1, 1, 1, 1, 0.5)
+    return Plan({**a_plan().tasks, "add": TaskPlan("add", allocations, ("add-l", "add-s"))}, 1.0)
+
+
 def items(bench: Bench, task: str) -> int:
     """Rows that the variants of a task answered."""
     return sum(figures.items for figures in bench.figures(task))
@@ -63,17 +69,20 @@ def test_an_overdue_batch_is_answered_by_another_replica_and_counted_once(rows: 
 def test_a_first_answer_that_comes_before_the_second_try_spares_it() -> None:
     async def story() -> None:
         bench = Bench(plan=a_plan(batch=1))
-        slow, busy = Gate(), Gate()
-        first, second = ScriptedReplica("add", slow), ScriptedReplica("add", busy)
-        bench.add(first, second, ScriptedReplica("double"))
+        gates = Gate(), Gate()
+        adds = [ScriptedReplica("add", gate) for gate in gates]
+        bench.add(*adds, ScriptedReplica("double"))
         asking = [asyncio.ensure_future(bench.ask(1.0)), asyncio.ensure_future(bench.ask(2.0))]
-        await until(lambda: bench.plane.levels({}, {})["add"].queued == 1)  # one is overdue and waits for the other
-        slow.open.set()
+        seats = bench.plane._pools["add"].seats
+        await until(lambda: any(seat.pause_s for seat in seats))  # its batch is overdue and waits for the other one
+        assert bench.plane.levels({}, {})["add"].queued == 1
+        left_out = 0 if seats[0].pause_s else 1
+        gates[left_out].open.set()
         await until(lambda: bench.plane.levels({}, {})["add"].queued == 0)
-        busy.open.set()
+        gates[1 - left_out].open.set()
         answers = await asyncio.gather(*asking)
         assert [a.outputs["z"][0, 0] for a in answers] == [4.0, 6.0]
-        assert (len(first.batches), len(second.batches)) == (1, 1)
+        assert [len(add.batches) for add in adds] == [1, 1]
         assert bench.outcomes() == Outcomes(in_time=2)
 
     asyncio.run(story())
@@ -148,9 +157,7 @@ def test_one_that_is_left_out_serves_again_when_the_others_are_gone() -> None:
 @pytest.mark.usefixtures("impatient")
 def test_the_other_group_of_a_mix_takes_over_from_one_whose_replica_hangs() -> None:
     async def story() -> None:
-        halves = Allocation("add-l", 1, 1, 1, 1, 0.5), Allocation("add-s", 1, 1, 1, 1, 0.5)
-        tasks = {**a_plan().tasks, "add": TaskPlan("add", halves, ("add-l", "add-s"))}
-        bench = Bench(plan=Plan(tasks, 1.0))
+        bench = Bench(plan=halves())
         gate = Gate()
         hung, well = ScriptedReplica("add", gate), ScriptedReplica("add")
         bench.add(ScriptedReplica("double"))
@@ -166,17 +173,23 @@ def test_the_other_group_of_a_mix_takes_over_from_one_whose_replica_hangs() -> N
     asyncio.run(story())
 
 
-def test_a_replica_that_was_left_out_gets_its_traffic_back_after_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_replica_that_was_left_out_gets_its_traffic_back_after_a_trial(
+    monkeypatch: pytest.MonkeyPatch, mixed: bool
+) -> None:
     monkeypatch.setattr(dataplane, "DOUBT_AFTER_S", 0.03)
     monkeypatch.setattr(dataplane, "DOUBT_TIMES", 0.0)
     monkeypatch.setattr(pool, "PAUSE_S", 0.05)
 
     async def story() -> None:
-        bench = Bench()
+        bench = Bench(plan=halves() if mixed else a_plan())
         gate = Gate()
         hung, well = ScriptedReplica("add", gate), ScriptedReplica("add")
-        bench.add(hung, well, ScriptedReplica("double"))
+        bench.add(ScriptedReplica("double"))
+        bench.plane.add("add", hung, 1, 0)
+        bench.plane.add("add", well, 1, int(mixed))
         await bench.ask()
+        assert len(hung.batches) == 1
         gate.open.set()
         async with asyncio.timeout(10):
             while len(hung.batches) < 4:
@@ -198,17 +211,17 @@ def test_a_replica_ten_times_slower_gets_few_batches() -> None:
 
             return ScriptedReplica("add", work)
 
-        slow, fast = sleeping(0.03), sleeping(0.003)
+        slow, fast = sleeping(0.1), sleeping(0.01)
         bench.add(slow, fast, ScriptedReplica("double"))
 
         async def client() -> None:
-            for _ in range(40):
+            for _ in range(24):
                 await bench.ask()
 
         await asyncio.gather(*(client() for _ in range(5)))
-        assert bench.outcomes() == Outcomes(in_time=200)
-        assert len(slow.batches) + len(fast.batches) == 200
-        assert len(slow.batches) <= 20
+        assert bench.outcomes() == Outcomes(in_time=120)
+        assert len(slow.batches) + len(fast.batches) == 120
+        assert len(slow.batches) <= 12
 
     asyncio.run(story())
 

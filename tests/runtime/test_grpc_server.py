@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -265,10 +266,13 @@ def test_deadlines_and_cancelling() -> None:
     async def test() -> None:
         service = EchoService(held=True)
         async with serving(service) as client:
+            before_s = time.monotonic()
             told = await refused(client.infer(timeout=0.2))
             assert told.code() is CODE.DEADLINE_EXCEEDED
             await service.gave_up.wait()
-            timeout_s = service.requests[0].timeout_s
+            timeout_s, arrived_s = service.requests[0].timeout_s, service.requests[0].arrived_s
+            assert arrived_s is not None
+            assert before_s <= arrived_s <= time.monotonic()
             assert timeout_s is not None
             assert 0 < timeout_s <= 0.2
             service.gave_up.clear()

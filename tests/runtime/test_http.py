@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -484,6 +485,14 @@ def test_every_path_but_health_needs_the_token() -> None:
 
 
 # --- priorities, and bodies together ---
+
+
+def test_a_request_says_when_it_was_all_here() -> None:
+    service, before_s = EchoService(), time.monotonic()
+    ask("POST", INFER, BODY, service=service)
+    arrived_s = service.requests[0].arrived_s
+    assert arrived_s is not None
+    assert before_s <= arrived_s <= time.monotonic()
 
 
 @pytest.mark.parametrize(("sent", "served"), [(0, 5), (1, 1), (9, 9), (None, 5)])

@@ -1,101 +1,157 @@
-"""Loading variants into workers: once, however often it is asked for, and not again at once when it fails."""
+"""Variants whose loading takes the worker with it: the others serve again, and it is held back for a while."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
+import numpy as np
+import psutil
 import pytest
 
-from trimtab.errors import ModelError, PlantError
+from trimtab.control.protocols import Decision
+from trimtab.errors import PlantError, RequestError
 from trimtab.plan.model import Allocation, Plan, TaskPlan
-from trimtab.runtime.failures import FailedVariants
-from trimtab.runtime.loading import Loading
-from trimtab.runtime.members import Member
-from trimtab.runtime.models.model import ModelSource
-from trimtab.runtime.replica import Replica
+from trimtab.profile.model import Profile, ServicePoint, VariantProfile
+from trimtab.runtime.metrics import Metrics
+from trimtab.runtime.plant import LocalPlant
+from trimtab.runtime.service import InferRequest
+from trimtab.runtime.wiring import check_interfaces
+from trimtab.spec.model import Pipeline, Slo, Task, Variant
 
-GROUP = Allocation("small", 1, 1, 1, 4)
-PLAN = Plan({"read": TaskPlan("read", (GROUP,), ("small", "big"))}, 1.0)
-SOURCES = {"read": {v: ModelSource("onnx", Path(f"/{v}.onnx")) for v in ("small", "big")}}
+pytestmark = pytest.mark.live
+
+CLASSES = """
+import os, pathlib, signal, time
+
+HERE = pathlib.Path(__file__).parent
+
+class Good:
+    inputs = [("x", "FP32", [-1, 4])]
+    outputs = [("y", "FP32", [-1, 4])]
+
+    def predict(self, x):
+        return {"y": x + 1}
+
+class Bad(Good):
+    def __init__(self):
+        with (HERE / "loads").open("a") as file:
+            file.write("x")
+        if (HERE / "kill").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        if (HERE / "hang").exists():
+            time.sleep(600)
+"""
 
 
-class Worker:
-    """Loads when the gate opens, or fails."""
+@dataclass
+class Stand:
+    """A plant of one replica of the variants `good` and `bad`."""
 
-    def __init__(self) -> None:
-        self.gate = asyncio.Event()
-        self.asked: list[str] = []
-        self.error: ModelError | None = None
+    plant: LocalPlant
+    folder: Path
 
-    async def load(self, variant: str, source: ModelSource) -> None:
-        assert source == SOURCES["read"][variant]
-        self.asked.append(variant)
-        await self.gate.wait()
-        if self.error is not None:
-            raise self.error
+    def turn(self, what: str) -> None:
+        """From now on loading `bad` does this: `kill` or `hang`."""
+        (self.folder / "loads").write_text("")
+        (self.folder / what).touch()
+
+    @property
+    def loads(self) -> int:
+        """How often `bad` was loaded since."""
+        return len((self.folder / "loads").read_text())
+
+    async def follow(self, variant: str, *resident: str) -> None:
+        task = TaskPlan("t", (Allocation(variant, 1, 1, 1, 1),), resident or (variant,))
+        plan = Plan({"t": task}, 1.0)
+        await self.plant.apply(Decision(0, 0.0, plan, feasible=True, changed=True, actions=(), steps=()))
+
+    async def answers(self) -> str:
+        """The variant that answers, as soon as one does."""
+        while True:
+            try:
+                response = await self.plant.data_plane.infer(InferRequest("t", {"x": np.ones((1, 4), np.float32)}))
+            except RequestError:
+                await asyncio.sleep(0.02)
+            else:
+                assert response.outputs["y"].tolist() == [[2.0] * 4]
+                return response.version
 
 
-def a_member(worker: Worker) -> Member:
-    ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    return Member("read-1", "read", 0, GROUP, (0,), ready, cast("Replica", worker), {"small"})
+@asynccontextmanager
+async def stand(folder: Path) -> AsyncIterator[Stand]:
+    (folder / "own.py").write_text(CLASSES)
+    variants = {name.lower(): Variant(name.lower(), folder / "own.py", 0.9, entry=name) for name in ("Good", "Bad")}
+    pipeline = Pipeline("p", {"t": Task("t", variants)}, Slo(60.0))
+    points = (ServicePoint(1, 1, 1, 0.001, {0.5: 0.001, 0.99: 0.002}, 9),)
+    profile = Profile({"t": {name: VariantProfile("t", name, points) for name in variants}})
+    plant = LocalPlant(pipeline, profile, check_interfaces(pipeline), Metrics(pipeline), 1)
+    try:
+        async with asyncio.timeout(60):
+            yield Stand(plant, folder)
+    finally:
+        await plant.stop(1.0)
+        assert not psutil.Process().children(recursive=True), "the plant left processes behind"
 
 
-def test_a_load_that_nobody_waits_for_any_more_goes_on_and_is_found_again() -> None:
+@pytest.mark.parametrize(("what", "told"), [("kill", "killed by SIGKILL"), ("hang", "was not loaded within 3 s")])
+def test_a_switch_that_kills_the_worker_is_given_up_and_not_tried_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, told: str
+) -> None:
     async def story() -> None:
-        worker = Worker()
-        member, loading = a_member(worker), Loading(SOURCES, FailedVariants(lambda: 0.0))
-        for _ in range(3):
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(loading.load_missing([member], PLAN), 0.01)
-        assert member.resident == {"small"}
-        worker.gate.set()
-        await loading.load_missing([member], PLAN)
-        assert member.resident == {"small", "big"}
-        assert worker.asked == ["big"]
+        async with stand(tmp_path) as s:
+            await s.follow("good")
+            await s.plant.ready()
+            monkeypatch.setattr("trimtab.runtime.loading.START_TIMEOUT_S", 3.0)
+            s.turn(what)
+            with pytest.raises(PlantError, match=f"variant 'bad' cannot be loaded(.|\n)*{told}"):
+                await s.follow("bad")
+            monkeypatch.undo()
+            assert await s.answers() == "good"
+            assert s.plant.failed.held_back() == {("t", "bad")}
+            workers = psutil.Process().children()
+            with pytest.raises(PlantError, match=f"{told}(.|\n)*it is tried again in"):
+                await s.follow("bad")
+            assert psutil.Process().children() == workers
+            assert s.loads == 1
 
     asyncio.run(story())
 
 
-def test_what_failed_is_not_asked_for_again_before_its_time() -> None:
-    now_s = 0.0
-
+@pytest.mark.parametrize(("resident", "loads"), [(("good", "bad"), 1), (("bad", "good"), 2)])
+def test_a_replica_that_starts_again_does_without_what_kills_it(
+    tmp_path: Path, resident: tuple[str, ...], loads: int
+) -> None:
     async def story() -> None:
-        nonlocal now_s
-        worker = Worker()
-        worker.gate.set()
-        worker.error = ModelError("it is corrupt")
-        failed = FailedVariants(lambda: now_s)
-        member, loading = a_member(worker), Loading(SOURCES, failed)
-        with pytest.raises(PlantError, match="corrupt"):
-            await loading.load_missing([member], PLAN)
-        with pytest.raises(PlantError, match="tried again in 10 s"):
-            await loading.load_missing([member], PLAN)
-        assert worker.asked == ["big"]
-        now_s, worker.error = 11.0, None
-        await loading.load_missing([member], PLAN)
-        assert member.resident == {"small", "big"}
+        async with stand(tmp_path) as s:
+            await s.follow("good", *resident)
+            await s.plant.ready()
+            s.turn("kill")
+            psutil.Process().children()[0].kill()
+            while not s.plant.failed.held_back():  # noqa: ASYNC110 — a level, no event
+                await asyncio.sleep(0.02)
+            assert await s.answers() == "good"
+            assert s.plant.failed.held_back() == {("t", "bad")}
+            assert s.loads == loads
 
     asyncio.run(story())
 
 
-def test_a_first_start_wants_every_variant_and_a_later_one_some() -> None:
+def test_a_worker_killed_by_somebody_else_while_it_starts_costs_no_variant(tmp_path: Path) -> None:
     async def story() -> None:
-        worker = Worker()
-        worker.gate.set()
-        worker.error = ModelError("it is corrupt")
-        member = a_member(worker)
-        with pytest.raises(ModelError):
-            await Loading(SOURCES, FailedVariants(lambda: 0.0)).load_first(member, cast("Replica", worker), ("big",))
-        member.ready.set_result(None)
-        await Loading(SOURCES, FailedVariants(lambda: 0.0)).load_first(member, cast("Replica", worker), ("big",))
-        member.resident.clear()
-        with pytest.raises(ModelError):
-            await Loading(SOURCES, FailedVariants(lambda: 0.0)).load_first(member, cast("Replica", worker), ("big",))
-        held = FailedVariants(lambda: 0.0)
-        held.note("read", "big", "it is corrupt")
-        with pytest.raises(PlantError, match="no variant of task 'read'"):
-            await Loading(SOURCES, held).load_first(member, cast("Replica", worker), ("big",))
+        async with stand(tmp_path) as s:
+            await s.follow("bad")
+            await s.plant.ready()
+            s.turn("hang")
+            psutil.Process().children()[0].kill()
+            while not s.loads:  # noqa: ASYNC110 — a level, no event
+                await asyncio.sleep(0.02)
+            (tmp_path / "hang").unlink()
+            psutil.Process().children()[0].kill()
+            assert await s.answers() == "bad"
+            assert not s.plant.failed.held_back()
 
     asyncio.run(story())

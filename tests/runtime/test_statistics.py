@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from trimtab.runtime.service import ModelStatistics, Spent
 from trimtab.runtime.statistics import Statistics
 from trimtab.spec.model import Edge, Pipeline, Slo, Task, Variant
@@ -73,7 +71,7 @@ def test_batches_are_summed_for_their_variant_an_item_at_a_time() -> None:
 
 def test_figures_that_were_read_stay_as_they_were() -> None:
     statistics = Statistics(a_pipeline(), Clock())
-    statistics.served("find", "find-s", 1, 0.0, 0.1)
+    statistics.served("find", "find-s", 1, 0.0, 0.125)
     before = of(statistics, "find", "find-s")
-    statistics.served("find", "find-s", 1, 0.0, 0.1)
-    assert (before.items, before.batches) == (1, {1: Spent(1, pytest.approx(0.1))})
+    statistics.served("find", "find-s", 1, 0.0, 0.125)
+    assert (before.items, before.batches) == (1, {1: Spent(1, 0.125)})

@@ -16,17 +16,12 @@ from trimtab.control.controller import Controller
 from trimtab.control.journal import Resumption
 from trimtab.control.making import restricted
 from trimtab.control.protocols import Decision
-from trimtab.errors import TrimtabError
 from trimtab.forecast import RateForecast
 from trimtab.observe.model import Observation
 from trimtab.plan.model import Plan
 
 RECALLED = 300
 """Observations that a fresh controller takes in: five minutes, what the longest memory of a policy looks back."""
-
-
-class ControllerLostError(TrimtabError):
-    """The controller was lost, or is not there yet; whoever asked asks again later."""
 
 
 class Recent:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -157,7 +157,7 @@ class JournalWriter:
             raise JournalError(f"the journal cannot be created ({error.strerror})", where=str(path)) from error
         self._whole_bytes = 0
         self._ended = False
-        self._waiting = deque([_encode(header)])
+        self._waiting = deque([_encode_header(header)])
         try:
             self._write()
         except JournalError:
@@ -232,7 +232,7 @@ def read_journal(path: Path) -> Journal:
     *whole, tail = lines
     if not whole:
         raise JournalError("the journal holds no header", where=str(path), wanted="at least one whole line")
-    header = _decode(whole[0], JournalHeader, path, 1)
+    header = _decode_header(whole[0], path)
     if (header.format, header.version) != (FORMAT, VERSION):
         raise JournalError(
             "the journal is of another format or version",
@@ -249,6 +249,28 @@ def _decode(line: bytes, kind: type[T], path: Path, number: int) -> T:
         return msgspec.json.decode(line, type=kind, dec_hook=_decode_path)
     except msgspec.MsgspecError as error:
         raise JournalError(f"the line is broken ({error})", where=f"{path}, line {number}") from error
+
+
+def _encode_header(header: JournalHeader) -> bytes:
+    """JSON's keys are text: an accuracy table, whose keys are combinations of variants, stands as pairs."""
+    pairs = [[list(variants), accuracy] for variants, accuracy in header.pipeline.accuracy.table.items()]
+    accuracy_model = replace(header.pipeline.accuracy, table={})
+    plain = replace(header, pipeline=replace(header.pipeline, accuracy=accuracy_model))
+    content = msgspec.to_builtins(plain, enc_hook=_encode_path)
+    content["pipeline"]["accuracy"]["table"] = pairs
+    return msgspec.json.encode(content)
+
+
+def _decode_header(line: bytes, path: Path) -> JournalHeader:
+    try:
+        content = msgspec.json.decode(line)
+        pairs = content["pipeline"]["accuracy"].pop("table", None) or ()
+        header = msgspec.convert(content, JournalHeader, dec_hook=_decode_path, str_keys=True)
+        table = {tuple(variants): float(accuracy) for variants, accuracy in pairs}
+        accuracy_model = replace(header.pipeline.accuracy, table=table)
+        return replace(header, pipeline=replace(header.pipeline, accuracy=accuracy_model))
+    except (msgspec.MsgspecError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise JournalError(f"the line is broken ({error})", where=f"{path}, line 1") from error
 
 
 def _encode(value: object) -> bytes:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from trimtab.control.controller import Controller
-from trimtab.control.deciding import ControllerLostError, Decider, InThread, Recent
+from trimtab.control.deciding import Decider, InThread, Recent
 from trimtab.control.journal import JournalEntry, JournalWriter
 from trimtab.control.protocols import Clock, Decision, Plant
+from trimtab.errors import ControllerLostError
 from trimtab.observe.model import Observation
 
 _log = logging.getLogger(__name__)

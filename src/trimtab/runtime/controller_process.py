@@ -22,10 +22,10 @@ import msgspec
 import psutil
 
 from trimtab import errors
-from trimtab.control.deciding import ControllerLostError, Recent, Resumed
+from trimtab.control.deciding import Recent, Resumed
 from trimtab.control.journal import JournalHeader, Resumption
 from trimtab.control.protocols import Decision
-from trimtab.errors import TrimtabError
+from trimtab.errors import ControllerLostError, TrimtabError
 from trimtab.forecast import RateForecast
 from trimtab.observe.model import Observation
 from trimtab.plan.model import Plan

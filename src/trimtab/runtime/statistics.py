@@ -58,7 +58,7 @@ class Statistics:
         self._pipeline.fail.add(after_s)
 
     def served(self, task: str, variant: str, items: int, waited_s: float, service_s: float) -> None:
-        """A batch was served; `waited_s` is the sum over its items."""
+        """A batch was served: `items` of it first here, not by another replica; `waited_s` is the sum over them."""
         counts = self._variants[task, variant]
         counts.last_s = self._wall()
         counts.items += items

@@ -12,6 +12,7 @@ from trimtab.runtime.frames import BYTES
 from trimtab.runtime.models.examples import load_inputs
 from trimtab.runtime.service import TensorInfo
 from trimtab.runtime.wiring import Source, TaskWiring, Wiring
+from trimtab.spec.model import REQUEST
 
 TEXT = TensorInfo("text", BYTES, (-1,))
 TABLE = TensorInfo("x", np.dtype(np.float32), (-1, 4))
@@ -23,7 +24,7 @@ def wiring() -> Wiring:
     tasks = {"rate": (TEXT, TABLE), "sum": (TABLE,)}
     return Wiring(
         {
-            name: TaskWiring(name, infos, (), {i.name: Source(None, i.name) for i in infos})
+            name: TaskWiring(name, infos, (), {i.name: Source(REQUEST, i.name) for i in infos})
             for name, infos in tasks.items()
         },
         (TEXT, TABLE),

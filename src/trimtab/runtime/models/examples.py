@@ -26,7 +26,7 @@ def load_inputs(path: Path, wiring: Wiring) -> dict[str, Mapping[str, Tensor]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays: dict[str, Tensor] = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         got = " ".join(str(error).split())[:200]
         raise SpecError(
             "the inputs cannot be read", where=str(path), got=got, wanted="a .npz of plain arrays"

@@ -100,7 +100,7 @@ def _read(source: ModelSource) -> Any:
         raise MissingExtraError("scikit-learn", "sklearn", "a scikit-learn model") from None
     if path.suffix.lower() == ".skops":
         try:
-            from skops import io as skops_io  # type: ignore[import-not-found]
+            from skops import io as skops_io  # type: ignore[import-untyped,import-not-found,unused-ignore]
         except ImportError:
             raise MissingExtraError("skops", "sklearn", "a skops file") from None
         trusted = option(source, "trusted", (), list | tuple, "a list of types")  # type: ignore[arg-type]

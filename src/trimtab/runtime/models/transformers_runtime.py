@@ -121,6 +121,7 @@ class TransformersRuntime:
             raise MissingExtraError(error.name or "transformers", "transformers", "a Hugging Face model") from None
         torch.set_num_threads(threads)
         transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
         try:
             answer = _MAKERS[wanted.task](_Library(transformers, torch, str(source.path)), wanted)
         except ImportError as error:  # Pillow for images, sentencepiece for some tokenizers
