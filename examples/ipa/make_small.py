@@ -1,7 +1,7 @@
 """Make a small stand-in for every model of one of IPA's pipelines, in the same file forms.
 
     python examples/ipa/make_small.py video -o /tmp/ipa     # needs onnx
-    python examples/ipa/make_small.py sum-qa -o /tmp/ipa    # the others need 'trimtab[transformers]'
+    python examples/ipa/make_small.py sum-qa -o /tmp/ipa    # the others need 'trimtab[transformers]' sentencepiece
     trimtab check /tmp/ipa/video.yaml
 
 They are good for seeing a pipeline load, wire and answer without gigabytes of weights. Those of text and speech have
@@ -17,7 +17,6 @@ import shutil
 import string
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -31,8 +30,6 @@ PIPELINES = ("video", "audio-qa", "audio-sent", "sum-qa", "nlp")
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *string.ascii_lowercase, *(f"##{c}" for c in string.ascii_lowercase), "."]
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-
-
 SIDE, CELLS = 64, 4
 """Pixels of the small detectors' side; boxes along it."""
 
@@ -60,14 +57,12 @@ def make_folder(task: str, folder: Path) -> None:
     MAKERS[task](folder)
 
 
-def _tokenizer(folder: Path) -> Any:
+def _tokenizer(folder: Path) -> None:
     """Letters for words: it knows every text in ASCII."""
     from transformers import BertTokenizerFast  # type: ignore[import-not-found,unused-ignore]  # an extra
 
     (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-    made = BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=128)
-    made.save_pretrained(folder)
-    return made
+    BertTokenizerFast.from_pretrained(folder, model_max_length=128).save_pretrained(folder)
 
 
 def _encoder(kind: str) -> Callable[[Path], None]:

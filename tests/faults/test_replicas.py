@@ -16,7 +16,7 @@ from tests.faults.accounts import Accounts, Ending
 from tests.faults.stand import SIZE, Shape, a_pipeline, a_profile, decide, until
 
 from trimtab.errors import DeadlineError, FailedError, RefusedError, WorkerError
-from trimtab.runtime import dataplane
+from trimtab.runtime import batches
 from trimtab.runtime.dataplane import DataPlane
 from trimtab.runtime.metrics import Metrics
 from trimtab.runtime.pool import Server
@@ -153,7 +153,7 @@ class Bench:
 def test_whatever_a_replica_answers_every_request_ends_once(
     kind: type[Double], endings: set[Ending], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataplane, "STUCK_AFTER_S", 0.1)
+    monkeypatch.setattr(batches, "STUCK_AFTER_S", 0.1)
 
     async def story() -> None:
         bench = Bench(tmp_path)

@@ -15,7 +15,7 @@ from tests import models
 from tests.faults.stand import Shape, Stand, a_pipeline, decide, standing, until
 
 from trimtab.errors import PlantError
-from trimtab.runtime import dataplane
+from trimtab.runtime import batches
 
 pytestmark = [
     pytest.mark.live,
@@ -73,7 +73,7 @@ UNHARMED = {nothing, corrupted}
 def test_every_request_is_accounted_for_and_serving_goes_on(
     fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataplane, "STUCK_AFTER_S", 0.3)
+    monkeypatch.setattr(batches, "STUCK_AFTER_S", 0.3)
 
     async def story() -> None:
         async with standing(a_pipeline(tmp_path), shape=Shape(resident=False)) as stand:

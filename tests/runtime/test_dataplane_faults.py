@@ -12,15 +12,15 @@ from tests.runtime.scripted import Bench, Gate, ScriptedReplica, a_plan, until
 from trimtab.errors import FailedError, ModelError, RefusedError, WorkerError
 from trimtab.observe.model import Outcomes
 from trimtab.plan.model import Allocation, Plan, TaskPlan
-from trimtab.runtime import dataplane, pool
+from trimtab.runtime import batches, pool
 from trimtab.runtime.service import InferResponse, Tensor
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch is overdue after 30 ms, and who was left out stays out."""
-    monkeypatch.setattr(dataplane, "DOUBT_AFTER_S", 0.03)
-    monkeypatch.setattr(dataplane, "DOUBT_TIMES", 0.0)
+    monkeypatch.setattr(batches, "DOUBT_AFTER_S", 0.03)
+    monkeypatch.setattr(batches, "DOUBT_TIMES", 0.0)
     monkeypatch.setattr(pool, "PAUSE_S", 60.0)
 
 
@@ -73,7 +73,7 @@ def test_a_first_answer_that_comes_before_the_second_try_spares_it() -> None:
         adds = [ScriptedReplica("add", gate) for gate in gates]
         bench.add(*adds, ScriptedReplica("double"))
         asking = [asyncio.ensure_future(bench.ask(1.0)), asyncio.ensure_future(bench.ask(2.0))]
-        seats = bench.plane._pools["add"].seats
+        seats = bench.plane._batches.pools["add"].seats
         await until(lambda: any(seat.pause_s for seat in seats))  # its batch is overdue and waits for the other one
         assert bench.plane.levels({}, {})["add"].queued == 1
         left_out = 0 if seats[0].pause_s else 1
@@ -177,8 +177,8 @@ def test_the_other_group_of_a_mix_takes_over_from_one_whose_replica_hangs() -> N
 def test_a_replica_that_was_left_out_gets_its_traffic_back_after_a_trial(
     monkeypatch: pytest.MonkeyPatch, mixed: bool
 ) -> None:
-    monkeypatch.setattr(dataplane, "DOUBT_AFTER_S", 0.03)
-    monkeypatch.setattr(dataplane, "DOUBT_TIMES", 0.0)
+    monkeypatch.setattr(batches, "DOUBT_AFTER_S", 0.03)
+    monkeypatch.setattr(batches, "DOUBT_TIMES", 0.0)
     monkeypatch.setattr(pool, "PAUSE_S", 0.05)
 
     async def story() -> None:

@@ -325,7 +325,7 @@ def test_a_killed_worker_is_replaced_and_no_other_request_is_lost(pipeline: Pipe
 
 @TWO_CORES
 def test_a_worker_that_is_stopped_is_ended_and_replaced(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trimtab.runtime.dataplane.STUCK_AFTER_S", 0.2)
+    monkeypatch.setattr("trimtab.runtime.batches.STUCK_AFTER_S", 0.2)
 
     async def story() -> None:
         async with a_plant(pipeline, 2) as plant:

@@ -19,8 +19,8 @@ from trimtab.errors import ModelError
 from trimtab.runtime.frames import TensorHead
 from trimtab.runtime.models.model import Interface, ModelSource
 
-LIMIT_S = 120.0
-"""Longest time that inspecting one model may take: libraries such as PyTorch take seconds to import, models too."""
+LIMIT_S = 60.0
+"""Longest time that inspecting one model may take, as long as a worker may take to load it."""
 _ANSWER_BYTES = 1 << 20
 _LAST_WORDS_BYTES = 2000
 _READ_S = 1.0
