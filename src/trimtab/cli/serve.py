@@ -30,7 +30,12 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine's.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of REST; 0 takes a free one.")] = 8080,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of gRPC; 0 takes a free one.")] = 8081,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Port of gRPC; 0 takes a free one. By default 8081, or free as that of REST."
+        ),
+    ] = None,
     grpc: Annotated[bool, typer.Option("--grpc/--no-grpc", help="Speak gRPC too.")] = True,
     gateways: Annotated[
         int, typer.Option(min=0, max=64, help="Processes that speak the protocols; 0: the data plane's own does.")
@@ -56,6 +61,9 @@ def serve(
     max_body: Annotated[int, typer.Option(min=1024, metavar="BYTES", help="Largest request, in bytes.")] = 32
     * 1024
     * 1024,
+    max_queue: Annotated[
+        int, typer.Option(min=1, metavar="ITEMS", help="Items that may wait at one task; beyond, requests are refused.")
+    ] = 10_000,
     cores: Annotated[
         int | None, typer.Option(min=1, help="Cores for replicas; otherwise the budget's, as far as they are here.")
     ] = None,
@@ -89,7 +97,7 @@ def serve(
         listening=Listening(
             host=host,
             port=port,
-            grpc_port=grpc_port if grpc else None,
+            grpc_port=None if not grpc else grpc_port if grpc_port is not None else 8081 if port else 0,
             certificate=tls_certificate,
             key=tls_key,
             token_file=token_file,
@@ -101,6 +109,7 @@ def serve(
         forecaster=forecaster,
         cores=cores,
         start_rate_rps=start_rate,
+        max_queued=max_queue,
         model_folders=tuple(model_folder or ()),
         journal=journal,
         grace_s=grace,

@@ -42,7 +42,7 @@ def print_evaluation(console: Console, evaluation: Evaluation, data: str) -> Non
 def _table(title: str, headings: tuple[str, ...]) -> Table:
     table = Table(title=title, box=None, header_style="bold", title_justify="left", pad_edge=False)
     for heading in (*headings, "accuracy", "95 % interval"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("metric", "95 % interval"))
     return table
 
 

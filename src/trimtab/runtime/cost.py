@@ -1,8 +1,9 @@
-"""What the local plant costs: core-seconds of everything that it holds, and the gateway's own CPU time."""
+"""What the local plant costs: core-seconds of all that it holds, and CPU time of this process and its gateways."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 
 class CostMeter:
@@ -13,6 +14,8 @@ class CostMeter:
         self._cores = 0
         self._held = 0.0
         self._started_cpu_s = time.process_time()
+        self.others: Callable[[], float] = float
+        """Core-seconds since the start of what else belongs to the plant; by default none."""
 
     def hold(self, now_s: float, cores: int) -> None:
         """From now on `cores` cores are held."""
@@ -22,4 +25,4 @@ class CostMeter:
     def total(self, now_s: float) -> float:
         """Core-seconds since the start."""
         self.hold(now_s, self._cores)
-        return self._held + time.process_time() - self._started_cpu_s
+        return self._held + time.process_time() - self._started_cpu_s + self.others()

@@ -33,6 +33,10 @@ _Done = list[list[dict[str, Tensor] | None]]
 """A task's output rows, by block of the data."""
 
 
+_MOST_PROCESSES = 4
+"""Variants held at once, each in a process of its own; another one is loaded in the place of the one unused longest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Label:
     """What a task's answers are compared with, and how."""
@@ -331,7 +335,10 @@ class _Run:
             raise self._lost[key]
         try:
             if key not in self._replicas:
+                if len(self._replicas) >= _MOST_PROCESSES:  # models are large: the one unused longest goes
+                    await self._replicas.pop(next(iter(self._replicas))).stop(0.0)
                 self._replicas[key] = await self._start(task, variant)
+            self._replicas[key] = self._replicas.pop(key)  # the last one used stands last
             return (await self._replicas[key].run(variant, batch)).outputs
         except TrimtabError as error:
             self._lost[key] = WorkerError(f"variant '{variant}' failed", got=str(error))

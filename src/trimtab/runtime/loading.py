@@ -1,15 +1,25 @@
 """Which variants the members of a plant hold: loaded before a plan needs them, unloaded when none does.
 
-A variant that cannot be loaded is remembered (`failures`), and is not tried again at once.
+A variant that cannot be loaded is remembered (`failures`), and is not tried again at once. So is one whose loading
+takes the worker with it, as when the system kills it for want of memory: else each new worker would go the same way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from trimtab.errors import InvalidInputError, MissingExtraError, ModelError, PlantError, TrimtabError, WorkerError
+from trimtab.errors import (
+    InvalidInputError,
+    MissingExtraError,
+    ModelError,
+    PlantError,
+    TrimtabError,
+    WorkerError,
+    WorkerLostError,
+)
 from trimtab.plan.model import Plan
 from trimtab.runtime.failures import FailedVariants
 from trimtab.runtime.members import Member
@@ -24,17 +34,22 @@ class Loading:
         """`sources`: task → variant → where its model comes from."""
         self._sources, self._failed = sources, failed
         self._under_way: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._losses: Counter[tuple[str, str]] = Counter()
+        """Workers lost in a row while they loaded a variant, by task and variant."""
 
-    async def load_missing(self, members: Iterable[Member], plan: Plan) -> None:
+    async def load_missing(self, members: Sequence[Member], plan: Plan) -> None:
         """Load what the plan wants resident, beside serving. What is served is not touched.
+
+        Members that become ready meanwhile are looked at too: when this returns, all that serve hold all of it.
 
         Raises:
             PlantError: a model could not be loaded, now or a short while ago.
         """
-        loading = [self._load_into(m, m.replica, plan) for m in members if m.replica is not None and not m.draining]
-        for result in await asyncio.gather(*loading, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
+        while lacking := [(m, m.replica) for m in members if m.replica is not None and _lacks(m, plan)]:
+            loading = [self._load_into(member, replica, plan) for member, replica in lacking]
+            for result in await asyncio.gather(*loading, return_exceptions=True):
+                if isinstance(result, BaseException):
+                    raise result
 
     async def _load_into(self, member: Member, replica: Replica, plan: Plan) -> None:
         for variant in plan.tasks[member.task].resident:
@@ -61,10 +76,7 @@ class Loading:
             if variant in member.resident or self._failed.of(member.task, variant) is not None:
                 continue
             try:
-                async with asyncio.timeout(START_TIMEOUT_S):
-                    await self._load(member, replica, variant)
-            except TimeoutError as error:
-                raise WorkerError(f"variant '{variant}' was not loaded within {START_TIMEOUT_S:g} s") from error
+                await self._load(member, replica, variant)
             except WorkerError:
                 raise
             except TrimtabError as error:
@@ -108,11 +120,33 @@ class Loading:
             loading.exception()  # mark it as seen: perhaps nobody waits any more
 
     async def _load(self, member: Member, replica: Replica, variant: str) -> None:
-        """Make one variant resident, or remember that it cannot be."""
+        """Make one variant resident, or remember that it cannot be.
+
+        A worker that is still at it after `START_TIMEOUT_S` is ended, for it could load nothing else. A lost worker
+        counts against the variant where it held others already, so that these can be served again; where it held none,
+        only the second time, because it may have been killed for another reason.
+        """
+        key, alone = (member.task, variant), not member.resident
         try:
-            await replica.load(variant, self._sources[member.task][variant])
-        except (ModelError, InvalidInputError, MissingExtraError) as error:
-            self._failed.note(member.task, variant, str(error))
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await replica.load(variant, self._sources[member.task][variant])
+        except TimeoutError as error:
+            late = WorkerError(f"variant '{variant}' was not loaded within {START_TIMEOUT_S:g} s")
+            self._failed.note(*key, str(late))
+            replica.kill()
+            raise late from error
+        except WorkerLostError as error:
+            self._losses[key] += 1
+            if not member.draining and (not alone or self._losses[key] > 1):
+                self._failed.note(*key, str(error))
             raise
-        self._failed.forget(member.task, variant)
+        except (ModelError, InvalidInputError, MissingExtraError) as error:
+            self._failed.note(*key, str(error))
+            raise
+        self._failed.forget(*key)
+        del self._losses[key]
         member.resident.add(variant)
+
+
+def _lacks(member: Member, plan: Plan) -> bool:
+    return not member.draining and not member.resident.issuperset(plan.tasks[member.task].resident)

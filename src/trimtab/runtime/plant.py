@@ -23,7 +23,7 @@ from trimtab.profile.model import Profile
 from trimtab.runtime import affinity
 from trimtab.runtime.cores import assign
 from trimtab.runtime.cost import CostMeter
-from trimtab.runtime.dataplane import DataPlane
+from trimtab.runtime.dataplane import MAX_QUEUED, DataPlane
 from trimtab.runtime.failures import FailedVariants
 from trimtab.runtime.followable import MOST_GROUPS, check_followable
 from trimtab.runtime.loading import Loading
@@ -60,8 +60,12 @@ class LocalPlant:
         metrics: Metrics,
         cores: int,
         clock: Callable[[], float] = time.monotonic,  # uvloop's own clock counts whole milliseconds
+        *,
+        max_queued: int = MAX_QUEUED,
     ) -> None:
         """Replicas use the first `cores` cores that this process may run on; `clock` is monotonic, in seconds.
+
+        Of `max_queued`, see `DataPlane`.
 
         Raises:
             PlantError: there are not that many.
@@ -74,7 +78,9 @@ class LocalPlant:
         self._metrics = metrics
         self._core_ids = usable[:cores]
         self._clock = clock
-        self.data_plane = DataPlane(pipeline, profile, wiring, metrics, self._clock, self._on_stuck)
+        self.data_plane = DataPlane(
+            pipeline, profile, wiring, metrics, self._clock, self._on_stuck, max_queued=max_queued
+        )
         missing = affinity.missing()
         self._capabilities = Capabilities(
             cores=cores,
@@ -159,6 +165,10 @@ class LocalPlant:
     def is_resident(self, task: str, variant: str) -> bool:
         """Whether some replica that serves holds the variant."""
         return any(m.task == task and m.replica is not None and variant in m.resident for m in self._members)
+
+    def also_counts(self, core_seconds: Callable[[], float]) -> None:
+        """Make core-seconds that others hold for serving part of the cost; told those since the start, when asked."""
+        self._cost.others = core_seconds
 
     async def ready(self) -> None:
         """Wait until every replica of the plan serves.

@@ -66,6 +66,8 @@ class ServeOptions:
     """The rate of the first plan."""
     model_folders: tuple[Path, ...] = ()
     """Folders that models may lie in, besides the pipeline file's own."""
+    max_queued: int = 10_000
+    """Items that may wait at one task; requests beyond are refused."""
     journal: Path | None = None
     grace_s: float = 10.0
     """Longest wait, at the end, for requests under way."""

@@ -73,7 +73,8 @@ async def serve(pipeline: Pipeline, profile: Profile, options: ServeOptions, on_
         wiring = check_interfaces(pipeline, folders=options.model_folders)
         metrics = Metrics(pipeline)
         clock_s = second_began_s(datetime.now(UTC).timestamp(), time.monotonic())
-        plant = LocalPlant(pipeline, profile, wiring, metrics, _cores(pipeline, options))
+        cores = _cores(pipeline, options)
+        plant = LocalPlant(pipeline, profile, wiring, metrics, cores, max_queued=options.max_queued)
         for missing in plant.capabilities.missing:
             log.info("not available here: %s", missing)
         policy = make_policy(options.policy)
@@ -86,7 +87,7 @@ async def serve(pipeline: Pipeline, profile: Profile, options: ServeOptions, on_
             settings_for(policy, options.start_rate_rps),
         )
         raise_descriptor_limit()
-        doors = _doors(plant.data_plane, metrics, options)
+        doors = _doors(plant, metrics, options)
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.push_async_callback(plant.stop, 0.0)
             listening = await doors.start()
@@ -157,21 +158,23 @@ class _Doors(Protocol):
 class _Gateways:
     """Gateway processes as doors."""
 
-    def __init__(self, plane: DataPlane, metrics: Metrics, options: ServeOptions) -> None:
-        self._server = ServiceServer(plane, metrics)
+    def __init__(self, plant: LocalPlant, metrics: Metrics, options: ServeOptions) -> None:
+        self._server = ServiceServer(plant.data_plane, metrics)
         self._fronts = Fronts(self._server, options.listening, options.gateways)
-        self._metrics = metrics
+        plant.also_counts(self._fronts.cpu_s)
 
     async def start(self) -> Listening:
-        return await self._fronts.start(self._metrics.cost)
+        return await self._fronts.start()
 
     async def stop(self, grace_s: float) -> None:
         await self._fronts.stop(grace_s)
         await self._server.close()
 
 
-def _doors(plane: DataPlane, metrics: Metrics, options: ServeOptions) -> _Doors:
-    return _Gateways(plane, metrics, options) if options.gateways else Front(plane, metrics, options.listening)
+def _doors(plant: LocalPlant, metrics: Metrics, options: ServeOptions) -> _Doors:
+    if options.gateways:
+        return _Gateways(plant, metrics, options)
+    return Front(plant.data_plane, metrics, options.listening)
 
 
 async def _close_doors(doors: _Doors, plane: DataPlane, grace_s: float, hurry: asyncio.Event) -> None:

@@ -54,7 +54,6 @@ class Served:
         self.fronts = fronts
         self.url = url
         self.grpc: str | None = None
-        self.cpu_s = 0.0
 
     async def ask(self, method: str, path: str, body: object = None) -> tuple[int, str]:
         """One call on a connection of its own, so that any front may get it."""
@@ -74,11 +73,7 @@ async def served(echo: EchoService, count: int = 2, listening: Listening = LISTE
     server = ServiceServer(echo, metrics)
     fronts = Fronts(server, listening, count)
     it = Served(echo, metrics, fronts, "")
-
-    def used(cpu_s: float) -> None:
-        it.cpu_s += cpu_s
-
-    addresses = addresses_of(await fronts.start(used))
+    addresses = addresses_of(await fronts.start())
     it.url, it.grpc = addresses.url, addresses.grpc
     try:
         yield it
@@ -111,7 +106,7 @@ def test_fronts_answer_for_one_service_and_their_counts_add_up() -> None:
         assert {status for status, _ in await asyncio.gather(*wrong)} == {400}
         _, shown = await it.ask("GET", "/metrics")
         assert shown == "{('rest', 'invalid'): 20}"
-        assert it.cpu_s > 0
+        assert it.fronts.cpu_s() > 0
 
     run(act)
 

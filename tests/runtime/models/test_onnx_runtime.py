@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import helper
 from tests import models
 
@@ -23,8 +27,8 @@ def inspect_model(path: Path) -> Interface:
 
 def test_the_interface_is_read_with_free_axes_as_minus_one(tmp_path: Path) -> None:
     interface = inspect_model(models.echo(tmp_path / "e.onnx", shape=(3, 5), dtype="uint8"))
-    (given,), (gives,) = interface.inputs, interface.outputs
-    assert given == TensorInfo("x", np.dtype(np.uint8), (-1, 3, 5))
+    (takes,), (gives,) = interface.inputs, interface.outputs
+    assert takes == TensorInfo("x", np.dtype(np.uint8), (-1, 3, 5))
     assert gives == TensorInfo("y", np.dtype(np.uint8), (-1, 3, 5))
     assert interface.fixed
     assert not interface.one_row_only
@@ -45,6 +49,21 @@ def test_a_missing_file_a_folder_and_a_corrupt_file_are_told_apart(tmp_path: Pat
     empty.touch()
     with pytest.raises(ModelError, match=r"empty\.onnx"):
         inspect_model(empty)
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_a_damaged_file_is_read_or_told_and_nothing_is_printed(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = models.affine(tmp_path_factory.mktemp("damaged") / "m.onnx")
+    content = bytearray(path.read_bytes())
+    for at, byte in data.draw(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), min_size=1)):
+        content[at] = byte
+    path.write_bytes(content)
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(ModelError):
+        assert len(inspect_model(path).inputs) < 10
+    assert printed.getvalue() == ""
 
 
 def test_a_fixed_batch_axis_and_a_scalar_are_refused(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import os
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,8 +32,6 @@ RESTART_DELAY_S = (0.0, 0.5, 2.0, 5.0, 15.0)
 """Pauses before a front that died is started again: none after a healthy life, longer while it keeps dying."""
 STEADY_S = 30.0
 """A front that served this long is healthy: its earlier deaths are forgotten."""
-COST_S = 1.0
-"""How often CPU time is counted."""
 _REAP_S = 1.0
 """Longest wait for a front whose connection is closed to end by itself."""
 _AFTER_GRACE_S = 3.0
@@ -76,11 +73,8 @@ class Fronts:
         """Of the fronts that run."""
         return tuple(sorted(front.process.pid for front in self._fronts))
 
-    async def start(self, on_cpu: Callable[[float], None] | None = None) -> Listening:
+    async def start(self) -> Listening:
         """Take the ports and start every front; returns once all of them listen, and where.
-
-        Args:
-            on_cpu: told now and then how many CPU seconds more the fronts have used.
 
         Raises:
             AddressInUseError: something else listens there.
@@ -97,8 +91,6 @@ class Fronts:
         except BaseException:
             await self.stop(0.0)
             raise
-        if on_cpu is not None:
-            self._tasks.append(asyncio.create_task(self._count_cpu(on_cpu), name="CPU time of gateways"))
         return self._listening
 
     async def stop(self, grace_s: float) -> None:
@@ -127,13 +119,6 @@ class Fronts:
                 self._cpu_s += now_s - front.cpu_s
                 front.cpu_s = now_s
         return self._cpu_s
-
-    async def _count_cpu(self, on_cpu: Callable[[float], None]) -> None:
-        told_s = 0.0
-        while True:
-            before_s, told_s = told_s, self.cpu_s()
-            on_cpu(told_s - before_s)
-            await asyncio.sleep(COST_S)
 
     async def _keep(self, index: int, ready: asyncio.Future[None]) -> None:
         """Keep one front running."""

@@ -87,8 +87,8 @@ def _open(source: ModelSource, *, threads: int, optimise: bool) -> Any:
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        # No falling back: there is no other provider. It would print, load the file again, and after a failed run change
-        # the session under the other runs.
+        # No falling back, for there is no other provider: it would print, load the file again, and after a failed run
+        # change the session under the other runs.
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except MemoryError:
         raise
