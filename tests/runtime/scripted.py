@@ -11,10 +11,11 @@ import numpy as np
 from trimtab.observe.model import Observation, Outcomes
 from trimtab.plan.model import Allocation, Plan, TaskPlan
 from trimtab.profile.model import Profile, ServicePoint, VariantProfile
-from trimtab.runtime.dataplane import MAX_QUEUED, DataPlane
+from trimtab.runtime.dataplane import DataPlane
 from trimtab.runtime.metrics import Metrics
 from trimtab.runtime.pool import Server
 from trimtab.runtime.replica import BatchResult
+from trimtab.runtime.serve_options import MAX_QUEUED
 from trimtab.runtime.service import InferRequest, InferResponse, ModelStatistics, Tensor, TensorInfo
 from trimtab.runtime.wiring import Source, TaskWiring, Wiring
 from trimtab.spec.model import Edge, Pipeline, Slo, Task, Variant

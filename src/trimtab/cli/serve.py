@@ -97,7 +97,7 @@ def serve(
         listening=Listening(
             host=host,
             port=port,
-            grpc_port=None if not grpc else grpc_port if grpc_port is not None else 8081 if port else 0,
+            grpc_port=_grpc_port(port, grpc_port) if grpc else None,
             certificate=tls_certificate,
             key=tls_key,
             token_file=token_file,
@@ -128,3 +128,12 @@ def serve(
 
     run(pipeline, load_profile_for(pipeline, profile), options, ready)
     typer.echo(f"trimtab: {pipeline.name} stopped")
+
+
+def _grpc_port(port: int, grpc_port: int | None) -> int:
+    """The port of gRPC: as asked; a free one where that of REST is free too, so that servers can run side by side."""
+    from trimtab.runtime.serve_options import GRPC_PORT
+
+    if grpc_port is not None:
+        return grpc_port
+    return GRPC_PORT if port else 0

@@ -27,15 +27,13 @@ from trimtab.runtime.batches import Batches
 from trimtab.runtime.metrics import Metrics
 from trimtab.runtime.pool import Server
 from trimtab.runtime.requests import Item, PipelineInterface, Request
+from trimtab.runtime.serve_options import MAX_QUEUED
 from trimtab.runtime.service import InferRequest, InferResponse, ModelInfo, ModelStatistics, RepositoryEntry, Tensor
 from trimtab.runtime.statistics import Statistics
 from trimtab.runtime.wiring import Wiring
 from trimtab.spec.model import Pipeline
 
 log = logging.getLogger(__name__)
-
-MAX_QUEUED = 10_000
-"""Items that may wait at one task. Admission by predicted finish refuses long before that, unless times are unknown."""
 
 
 class Repository(Protocol):
@@ -263,8 +261,8 @@ class DataPlane:
         """Refuse early what cannot be answered in time."""
         if not self._open:
             raise RefusedError("the server is stopping", retry_after_s=1.0, reason="stopping")
-        for name in state.enter:
-            if self._batches.queued(name) + state.rows > self._max_queued:
+        for name in self._pipeline.tasks:
+            if name in state.enter and self._batches.queued(name) + state.rows > self._max_queued:
                 raise RefusedError(f"the queue of task '{name}' is full", retry_after_s=1.0, reason="queue_full")
         least_s = self._batches.predicted_response_s(state)
         if math.isinf(least_s):

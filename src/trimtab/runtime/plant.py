@@ -23,7 +23,7 @@ from trimtab.profile.model import Profile
 from trimtab.runtime import affinity
 from trimtab.runtime.cores import assign
 from trimtab.runtime.cost import CostMeter
-from trimtab.runtime.dataplane import MAX_QUEUED, DataPlane
+from trimtab.runtime.dataplane import DataPlane
 from trimtab.runtime.failures import FailedVariants
 from trimtab.runtime.followable import MOST_GROUPS, check_followable
 from trimtab.runtime.loading import Loading
@@ -32,6 +32,7 @@ from trimtab.runtime.metrics import Metrics
 from trimtab.runtime.pool import Server
 from trimtab.runtime.presence import Presence
 from trimtab.runtime.replica import Replica
+from trimtab.runtime.serve_options import MAX_QUEUED
 from trimtab.runtime.wiring import Wiring
 from trimtab.spec.model import Pipeline
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from trimtab.errors import PlantError
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
+MAX_QUEUED = 10_000
+"""Items that may wait at one task. Admission by predicted finish refuses long before that, unless times are unknown."""
 HTTP_PORT, GRPC_PORT = 8080, 8081
 
 
@@ -66,7 +68,7 @@ class ServeOptions:
     """The rate of the first plan."""
     model_folders: tuple[Path, ...] = ()
     """Folders that models may lie in, besides the pipeline file's own."""
-    max_queued: int = 10_000
+    max_queued: int = MAX_QUEUED
     """Items that may wait at one task; requests beyond are refused."""
     journal: Path | None = None
     grace_s: float = 10.0
