@@ -14,8 +14,8 @@ from contextlib import suppress
 
 from trimtab.control.loop import ControlLoop
 from trimtab.errors import FailedError, InvalidInputError, ModelError, TrimtabError, UnknownModelError
+from trimtab.runtime.models.apart import inspect_apart
 from trimtab.runtime.models.model import Interface, ModelSource
-from trimtab.runtime.models.registry import inspect_source
 from trimtab.runtime.plant import LocalPlant
 from trimtab.runtime.service import RepositoryEntry, TensorInfo
 from trimtab.runtime.wiring import Wiring, describe
@@ -36,7 +36,7 @@ class PlannedRepository:
         wiring: Wiring,
         plant: LocalPlant,
         loop: ControlLoop,
-        inspect: Callable[[ModelSource], Interface] = inspect_source,
+        inspect: Callable[[ModelSource], Interface] = inspect_apart,
     ) -> None:
         """`inspect` reads one model's interface; it is called in a thread."""
         self._pipeline, self._wiring, self._plant, self._loop, self._inspect = pipeline, wiring, plant, loop, inspect

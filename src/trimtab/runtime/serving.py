@@ -69,8 +69,8 @@ def run(pipeline: Pipeline, profile: Profile, options: ServeOptions, on_ready: O
 async def serve(pipeline: Pipeline, profile: Profile, options: ServeOptions, on_ready: OnReady) -> None:
     """`run` on an event loop that runs already."""
     stop, hurry = asyncio.Event(), asyncio.Event()
+    wiring = check_interfaces(pipeline, folders=options.model_folders)  # blocks: a signal ends it as any program
     with _signals(stop, hurry):
-        wiring = check_interfaces(pipeline, folders=options.model_folders)
         metrics = Metrics(pipeline)
         clock_s = second_began_s(datetime.now(UTC).timestamp(), time.monotonic())
         cores = _cores(pipeline, options)
