@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from trimtab import compiled
@@ -76,3 +78,21 @@ def test_stopping_ends_the_compiler() -> None:
         assert compiler._task.done()
 
     asyncio.run(served())
+
+
+def test_the_process_ends_with_its_parent() -> None:
+    child = (
+        "import sys, time; from trimtab import compiled; from trimtab.runtime import compiling;"
+        "compiled.cache_obstacle = lambda part: None; compiled.load = lambda part: time.sleep(60);"
+        "compiling._fill_cache(int(sys.argv[1]))"
+    )
+    parent = (
+        "import os, subprocess, sys;"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}, str(os.getpid())]);"
+        "print(child.pid, flush=True); child.wait()"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        started = psutil.Process(int(process.stdout.readline()))
+        process.kill()
+    assert not psutil.wait_procs([started], timeout=20)[1]

@@ -4,6 +4,8 @@ Serving never waits for a compiler. What is not in the cache is compiled by a pr
 decision took so long in plain Python that it is worth a minute of a core; until then small pipelines, which plan in
 milliseconds anyway, keep all cores for requests. The controller's process loads what is in the cache; this one, which
 carries the requests, never does.
+
+`python -m trimtab.runtime.compiling PARENT` is that process: it ends when its parent does.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import contextlib
 import logging
 import os
 import sys
+import threading
+import time
 from collections.abc import Sequence
 
 from trimtab import compiled
@@ -21,15 +25,16 @@ log = logging.getLogger(__name__)
 
 SLOW_S = 0.05
 """A decision that takes longer in plain Python is worth compiling for."""
-_COMMAND = (sys.executable, "-m", "trimtab.compiled", "plan")
+_COMMAND = (sys.executable, "-m", "trimtab.runtime.compiling")
 _NICENESS = 19
+_LOOK_S = 0.2
 
 
 class BackgroundCompiler:
     """Fills the cache of compiled kernels for a server, once."""
 
     def __init__(self, command: Sequence[str] = _COMMAND) -> None:
-        """`command` fills the cache."""
+        """`command` fills the cache; it is given the id of this process."""
         self._command = command
         self._task: asyncio.Task[None] | None = None
 
@@ -49,6 +54,7 @@ class BackgroundCompiler:
         log.info("planning is slow in plain Python: compiling it in the background")
         process = await asyncio.create_subprocess_exec(
             *self._command,
+            str(os.getpid()),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -66,3 +72,22 @@ class BackgroundCompiler:
             log.warning("compiling the planner failed (exit status %d): it stays in plain Python", code)
             return
         log.info("the planner is compiled")
+
+
+def _fill_cache(parent: int) -> None:
+    """Compile into the cache; end at once when the parent is gone, which may be killed and end nobody."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="watch parent", daemon=True).start()
+    obstacle = compiled.cache_obstacle("plan")
+    if obstacle is not None:
+        sys.exit(f"error: machine code cannot be kept: {obstacle}")
+    compiled.load("plan")
+
+
+if __name__ == "__main__":
+    _fill_cache(int(sys.argv[1]))
