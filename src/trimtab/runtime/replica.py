@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0
 _LAST_WORDS_LINES = 20
+_SEND_BUFFER_BYTES = 4 * 1024 * 1024
 _REAP_S = 1.0
 """Longest wait for a process to end by itself after it closed its socket or was asked to end."""
 _FAULTS: dict[str, type[TrimtabError]] = {"model": ModelError, "input": InvalidInputError, "worker": WorkerError}
@@ -246,6 +247,8 @@ class Replica:
     async def _spawn(self) -> None:
         """Start the process and connect to it."""
         ours, theirs = socket.socketpair()
+        for end in (ours, theirs):  # as much of a large tensor at once as the system lets us: fewer wake-ups each way
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         try:
             ours.setblocking(False)  # noqa: FBT003 — its signature is the standard library's
             await asyncio.get_running_loop().create_unix_connection(lambda: self._connection, sock=ours)
