@@ -13,12 +13,13 @@ from hypothesis.extra import numpy as hnp
 from trimtab.errors import WorkerError
 from trimtab.runtime import frames
 from trimtab.runtime.frames import Decoder, Frame, encode
+from trimtab.runtime.framing import DTYPES
 from trimtab.runtime.service import Tensor
 
 TENSORS = st.dictionaries(
     st.text(max_size=8),
-    st.sampled_from(sorted(frames.DTYPES)).flatmap(
-        lambda name: hnp.arrays(frames.DTYPES[name], hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
+    st.sampled_from(sorted(DTYPES)).flatmap(
+        lambda name: hnp.arrays(DTYPES[name], hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
     ),
     max_size=4,
 )

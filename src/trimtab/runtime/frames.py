@@ -1,7 +1,7 @@
 """What a gateway and a worker say to each other: the messages, and their form as bytes on a local stream socket.
 
-A frame is a fixed prefix (magic, header length, body length), a MessagePack header (the message and a list of tensor
-names, dtypes and shapes) and the tensors' raw little-endian bytes, each padded to 64 bytes:
+A frame (`framing`) has a MessagePack header, the message and a list of tensor names, dtypes and shapes, and as its body
+the tensors' raw little-endian bytes, each padded to 64 bytes:
 
     "TTF1" | u32 header bytes | u64 body bytes | header | padding | tensor | padding | tensor | padding …
 
@@ -15,7 +15,6 @@ are no frame raise `WorkerError`: a stream cannot be trusted after that, so its 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -26,25 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.errors import WorkerError
+from trimtab.runtime.framing import DTYPES, PREFIX, FrameReader, check_lengths, padded
 from trimtab.runtime.service import Tensor, TensorInfo
 
 MAGIC = b"TTF1"
 MAX_HEADER_BYTES = 1 << 20
 MAX_BODY_BYTES = 1 << 30
-_PREFIX = struct.Struct("<4sIQ")
-_ALIGN_BYTES = 64
 _SCRATCH_BYTES = 1 << 16
-"""Frames up to this size are received many at a time and copied out; larger ones into a buffer of their own."""
-
-DTYPES = {
-    name: np.dtype(name).newbyteorder("<")
-    for name in (
-        *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-        *("float16", "float32", "float64"),
-    )
-}
-"""The dtypes of numbers that tensors may have, by NumPy's name."""
-
 BYTES = np.dtype(np.object_)
 """The dtype of text and other bytes: an array of `bytes` objects."""
 _LENGTH = np.dtype("<u4")
@@ -194,14 +181,14 @@ def encode(message: Message, tensors: Mapping[str, Tensor] | None = None) -> lis
         size_bytes = sum(len(part) for part in parts)
         if size_bytes:
             buffers += parts
-            padded = _pad(size_bytes)
-            if padded != size_bytes:
-                buffers.append(bytes(padded - size_bytes))
-            body_bytes += padded
+            padding = padded(size_bytes) - size_bytes
+            if padding:
+                buffers.append(bytes(padding))
+            body_bytes += size_bytes + padding
     header = msgspec.msgpack.encode(_Header(message, tuple(heads)))
-    _check_lengths(len(header), body_bytes)
-    prefix = _PREFIX.pack(MAGIC, len(header), body_bytes)
-    return [prefix + header + bytes(_pad(len(header)) - len(header)), *buffers]
+    check_lengths(len(header), body_bytes, MAX_HEADER_BYTES, MAX_BODY_BYTES)
+    prefix = PREFIX.pack(MAGIC, len(header), body_bytes)
+    return [prefix + header + bytes(padded(len(header)) - len(header)), *buffers]
 
 
 def _raw(name: str, tensor: Tensor) -> tuple[list[bytes | memoryview], str]:
@@ -212,7 +199,7 @@ def _raw(name: str, tensor: Tensor) -> tuple[list[bytes | memoryview], str]:
             raise WorkerError(f"tensor '{name}' cannot be sent", got=type(odd[0]).__name__, wanted="bytes")
         lengths = [len(item) for item in items]
         if sum(lengths) > MAX_BODY_BYTES:  # before the lengths, of 32 bits, are written and all of it is copied
-            _check_lengths(0, sum(lengths))
+            check_lengths(0, sum(lengths), MAX_HEADER_BYTES, MAX_BODY_BYTES)
         parts = [np.array(lengths, _LENGTH).tobytes(), b"".join(items)]
         return [part for part in parts if part], BYTES.name
     dtype = DTYPES.get(tensor.dtype.name)
@@ -220,61 +207,6 @@ def _raw(name: str, tensor: Tensor) -> tuple[list[bytes | memoryview], str]:
         raise WorkerError(f"tensor '{name}' cannot be sent", got=str(tensor.dtype), wanted=", ".join(DTYPES))
     raw = np.asarray(tensor, dtype=dtype, order="C")
     return [raw.reshape(-1).view(np.uint8).data] if raw.nbytes else [], dtype.name
-
-
-class Decoder:
-    """Bytes to frames. Receive into `get_buffer()`, then say how many bytes came with `buffer_updated(count)`."""
-
-    def __init__(self) -> None:
-        self._scratch = bytearray(_SCRATCH_BYTES)
-        self._filled = 0
-        self._large: NDArray[np.uint8] | None = None
-        self._large_filled = 0
-        self._large_header_bytes = 0
-
-    def get_buffer(self, sizehint: int = -1) -> memoryview:
-        """Where the next bytes go; never empty. `sizehint` is ignored."""
-        del sizehint
-        if self._large is not None:
-            return self._large.data[self._large_filled :]
-        return memoryview(self._scratch)[self._filled :]
-
-    def buffer_updated(self, count: int) -> list[Frame]:
-        """The frames completed by `count` bytes more.
-
-        Raises:
-            WorkerError: the bytes are no frame, or announce one beyond the bounds.
-        """
-        if self._large is not None:
-            self._large_filled += count
-            if self._large_filled < len(self._large):
-                return []
-            whole, self._large = self._large, None
-            return [_decode(whole, self._large_header_bytes)]
-        self._filled += count
-        frames: list[Frame] = []
-        start = 0
-        while self._filled - start >= _PREFIX.size:
-            magic, header_bytes, body_bytes = _PREFIX.unpack_from(self._scratch, start)
-            if magic != MAGIC:
-                raise WorkerError("the other side sent bytes that are no frame", got=repr(magic), wanted=repr(MAGIC))
-            _check_lengths(header_bytes, body_bytes)
-            rest_bytes = _pad(header_bytes) + body_bytes
-            first = start + _PREFIX.size
-            here = min(rest_bytes, self._filled - first)
-            if here < rest_bytes and _PREFIX.size + rest_bytes <= _SCRATCH_BYTES:
-                break
-            whole = np.empty(rest_bytes, dtype=np.uint8)
-            whole[:here] = np.frombuffer(self._scratch, dtype=np.uint8, count=here, offset=first)
-            start = first + here
-            if here < rest_bytes:
-                self._large, self._large_filled, self._large_header_bytes = whole, here, header_bytes
-                break
-            frames.append(_decode(whole, header_bytes))
-        left = self._filled - start
-        self._scratch[:left] = self._scratch[start : self._filled]
-        self._filled = left
-        return frames
 
 
 _HEADER = msgspec.msgpack.Decoder(_Header)
@@ -286,7 +218,7 @@ def _decode(rest: NDArray[np.uint8], header_bytes: int) -> Frame:
     except msgspec.MsgspecError as error:
         raise WorkerError("the other side sent a frame whose header cannot be read", got=str(error)) from error
     tensors: dict[str, Tensor] = {}
-    at = _pad(header_bytes)
+    at = padded(header_bytes)
     for head in header.tensors:
         dtype = _LENGTH if head.dtype == BYTES.name else DTYPES.get(head.dtype)
         if dtype is None or len(head.shape) > 32 or any(axis < 0 for axis in head.shape):
@@ -301,7 +233,7 @@ def _decode(rest: NDArray[np.uint8], header_bytes: int) -> Frame:
             tensor = np.empty(len(ends), BYTES)
             tensor[:] = [blob[start:end] for start, end in pairwise([0, *ends])]
         tensors[head.name] = tensor.reshape(head.shape)
-        at += _pad(size_bytes)
+        at += padded(size_bytes)
     return Frame(header.message, tensors)
 
 
@@ -312,14 +244,14 @@ def _part(rest: NDArray[np.uint8], at: int, size_bytes: int, head: TensorHead) -
     return rest[at : at + size_bytes]
 
 
-def _check_lengths(header_bytes: int, body_bytes: int) -> None:
-    if header_bytes > MAX_HEADER_BYTES or body_bytes > MAX_BODY_BYTES:
-        raise WorkerError(
-            "a frame is too large",
-            got=f"header of {header_bytes} and body of {body_bytes} bytes",
-            wanted=f"at most {MAX_HEADER_BYTES} and {MAX_BODY_BYTES}",
+class Decoder(FrameReader[Frame]):
+    """Bytes to frames."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            MAGIC,
+            _decode,
+            max_header_bytes=MAX_HEADER_BYTES,
+            max_body_bytes=MAX_BODY_BYTES,
+            scratch_bytes=_SCRATCH_BYTES,
         )
-
-
-def _pad(size_bytes: int) -> int:
-    return -(-size_bytes // _ALIGN_BYTES) * _ALIGN_BYTES

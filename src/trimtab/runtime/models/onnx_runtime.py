@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from trimtab.errors import InvalidInputError, ModelError
-from trimtab.runtime.frames import BYTES, DTYPES
+from trimtab.runtime.frames import BYTES
+from trimtab.runtime.framing import DTYPES
 from trimtab.runtime.models.model import Interface, ModelSource, format_shape
 from trimtab.runtime.service import Tensor, TensorInfo
 
