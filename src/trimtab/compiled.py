@@ -51,6 +51,7 @@ PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "plan": (
             "trimtab.plan.groups",
             "trimtab.plan.latency",
+            "trimtab.plan.pool",
             "trimtab.plan.solve.answer",
             "trimtab.plan.solve.mixes",
             "trimtab.plan.solve.sets",

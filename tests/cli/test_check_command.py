@@ -53,6 +53,29 @@ def test_the_summary(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         assert word in told
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("objective: {point_worth_cores: 4}", "objective one point of accuracy (0.01) is worth 4 cores\n"),
+        (
+            "objective: {point_worth_per_hour: 0.3}\nprices: {core_hour: 0.04, currency: EUR}",
+            "objective one point of accuracy (0.01) is worth 0.3 EUR an hour\n",
+        ),
+        (
+            "objective: {kind: weighted, beta: 0.05}",
+            "objective weighted: alpha 1, beta 0.05, gamma 0, delta 1e-06\n",
+        ),
+    ],
+)
+def test_the_objective_is_told_as_it_was_stated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spec: Path, more: str, words: str
+) -> None:
+    spec.write_text(f"{PIPELINE}{more}\n")
+    code, told = check(monkeypatch, capsys, spec)
+    assert code == 0
+    assert words in told
+
+
 def test_the_profile_is_checked_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spec: Path
 ) -> None:

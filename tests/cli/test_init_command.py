@@ -15,6 +15,7 @@ from trimtab.runtime.models.repositories import find_models
 from trimtab.runtime.models.triton_config import read_config
 from trimtab.runtime.wiring import check_interfaces
 from trimtab.spec.load import load_pipeline
+from trimtab.spec.model import Objective
 
 CONFIG = """
 name: "net"  platform: "pytorch_libtorch"  max_batch_size: 8
@@ -52,6 +53,21 @@ def test_models_of_one_form_become_variants_and_tasks_are_chained(tmp_path: Path
     run(tmp_path, "--force")
     with pytest.raises(SpecError, match=r"scale-s\.accuracy: required(.|\n)*trimtab evaluate"):
         load_pipeline(tmp_path / "pipeline.yaml")
+
+
+def test_the_file_shows_what_may_be_maximised(tmp_path: Path) -> None:
+    models.affine(tmp_path / "m.onnx")
+    run(tmp_path, "--accuracy", "m=0.9")
+    path = tmp_path / "pipeline.yaml"
+    written = path.read_text()
+    assert load_pipeline(path).objective == Objective()
+    path.write_text(written.replace("# budget:", "budget:"))
+    assert load_pipeline(path).budget.cores == 4
+    path.write_text(written.replace("# objective: {point_worth_cores", "objective: {point_worth_cores"))
+    assert load_pipeline(path).objective == Objective.exchange(4.0)
+    money = written.replace("# prices", "prices")
+    path.write_text(money.replace("# objective: {point_worth_per_hour", "objective: {point_worth_per_hour"))
+    assert load_pipeline(path).objective == Objective.exchange(0.3, "money")
 
 
 @pytest.mark.parametrize(

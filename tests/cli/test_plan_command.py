@@ -199,6 +199,17 @@ def test_values_are_set_in_place_of_the_files(spec: Path, service: Path) -> None
     assert told["limits"]["max_allocations_per_task"] == 1
 
 
+def test_what_accuracy_is_worth_is_told_in_its_own_words(service: Path) -> None:
+    told = run(service, "--rate", "47", "--set", "objective.point_worth_cores=4")
+    assert "one point of accuracy (0.01) is worth 4 cores" in told
+    assert "accuracy less cost 0." in told
+    assert "cores less" in told
+    money = ("--set", "objective.point_worth_per_hour=0.5", "--set", "prices.core_hour=0.04")
+    assert "is worth 0.5 USD an hour" in run(service, "--rate", "47", *money)
+    weighted = as_json(service, "--rate", "47", "--set", "objective={kind: weighted, beta: 0.0025, delta: 2.5e-8}")
+    assert as_json(service, "--rate", "47", "--set", "objective.point_worth_cores=4")["plan"] == weighted["plan"]
+
+
 def test_the_limits_are_the_budgets(spec: Path) -> None:
     budget = "budget={cores: 7, memory: 1GB, replicas_per_task: 3, replicas: 5, cost_per_hour: 9}"
     told = as_json(spec, "--rate", "5", "--set", budget, "--set", "planning.mix=2")

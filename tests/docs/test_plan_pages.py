@@ -45,7 +45,7 @@ def test_the_how_tos_commands_run(tmp_path: Path) -> None:
         text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("holds the SLO") == 7
+    assert done.stdout.count("holds the SLO") == 9
     assert "to load" in done.stdout
     assert {"front.csv", "front.png"} <= {file.name for file in tmp_path.iterdir()}
 

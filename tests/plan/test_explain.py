@@ -175,3 +175,20 @@ def test_a_plan_by_capacity_tables_is_explained() -> None:
     result = search(pipeline, tables, 30.0, Limits(cores=4.0))
     assert result.plan.variants() == {"only": ("s",)}
     assert "SLO: only with l on the same cores has accuracy 0.9000 but cannot keep up" in result.binding
+
+
+def test_a_plan_by_the_worth_of_accuracy_is_explained_in_it() -> None:
+    pipeline, profile = make_chain(ONE, batches=(1,), slo_s=0.2, objective=Objective.exchange(0.02))
+    result = search(pipeline, profile, 20.0, Limits(cores=9.0))
+    assert result.plan.variants() == {"only": ("s",)}, "20 points are worth 0.4 cores, and cost one"
+    assert result.runner_up is not None
+    assert result.runner_up.reason == "it is worth 0.6 cores less (accuracy 0.9000, 2 cores)"
+    dear = replace(pipeline, objective=Objective.exchange(0.1))
+    result = search(dear, profile, 20.0, Limits(cores=1.0))
+    assert "cores: with 2 instead of 1, the plan would be worth 1 core more (accuracy 0.9000, 2 cores)" in (
+        result.binding
+    )
+    money = replace(pipeline, prices=Prices(core_hour=0.5), objective=Objective.exchange(0.02, "money"))
+    result = search(money, profile, 20.0, Limits(cores=9.0))
+    assert result.runner_up is not None
+    assert result.runner_up.reason == "it is worth 0.1 USD an hour less (accuracy 0.9000, 1 USD an hour)"

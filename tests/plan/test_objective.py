@@ -3,11 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trimtab.errors import PlanRequestError
 from trimtab.plan.model import Allocation, ObjectiveValue, Plan, PlanEstimate, TaskPlan
-from trimtab.plan.objective import criteria, objective_value, rank
-from trimtab.spec.model import Objective
+from trimtab.plan.objective import cost_words, criteria, net_worth, objective_value, rank, worth_words
+from trimtab.spec.model import Objective, Pipeline, Prices, Slo
 
 PLAN = Plan(
     {
@@ -68,3 +70,49 @@ def test_the_cheapest_meets_its_floor_then_costs_least_then_is_most_accurate() -
     assert rank(value(CHEAPEST, at)) > rank(value(CHEAPEST)), "rounding does not miss the floor"
     assert rank(value(CHEAPEST, replace(GOOD, accuracy=0.9))) > rank(value(CHEAPEST))
     assert list(criteria(value(CHEAPEST))) == ["held", "meets_floor", "cost", "accuracy", "batches"]
+
+
+ACCURACIES, CORES = st.integers(0, 100).map(lambda n: n / 100), st.integers(1, 64)
+
+
+@given(worth=st.floats(0.01, 100.0), plans=st.lists(st.tuples(ACCURACIES, CORES), min_size=2, max_size=2))
+def test_cores_are_added_as_long_as_a_point_takes_no_more_than_it_is_worth(
+    worth: float, plans: list[tuple[float, int]]
+) -> None:
+    one, other = (replace(GOOD, accuracy=accuracy, cores=cores) for accuracy, cores in plans)
+    points, more = 100.0 * (one.accuracy - other.accuracy), one.cores - other.cores
+    objective = Objective.exchange(worth)
+    if abs(points * worth - more) > 1e-6:
+        is_better = points * worth > more
+        assert (rank(value(objective, one)) > rank(value(objective, other))) == is_better
+    net = [net_worth(value(objective, each), objective) for each in (one, other)]
+    assert net[0] is not None
+    assert net[1] is not None
+    assert net[0] - net[1] == pytest.approx(points * worth - more, rel=1e-9, abs=1e-6)
+
+
+def test_of_plans_that_are_worth_the_same_the_smaller_batches_win() -> None:
+    objective, smaller = Objective.exchange(4.0), replace(PLAN, tasks={"b": PLAN.tasks["b"]})
+    assert rank(objective_value(smaller, GOOD, 10.0, objective)) > rank(value(objective))
+    saves_a_core = replace(GOOD, cores=4)
+    assert rank(value(objective, saves_a_core)) > rank(objective_value(smaller, GOOD, 10.0, objective))
+
+
+def test_a_worth_is_told_in_its_own_words() -> None:
+    pipeline = Pipeline("p", {}, Slo(1.0), prices=Prices(core_hour=0.04, currency="EUR"))
+    assert worth_words(pipeline) is None
+    told = {o: worth_words(replace(pipeline, objective=o)) for o in (Objective.exchange(1.0), Objective.exchange(2.5))}
+    assert list(told.values()) == [f"one point of accuracy (0.01) is worth {each}" for each in ("1 core", "2.5 cores")]
+    money = replace(pipeline, objective=Objective.exchange(0.3, "money"))
+    assert worth_words(money) == "one point of accuracy (0.01) is worth 0.3 EUR an hour"
+    assert cost_words(12.0, pipeline) == "12 cores"
+    with pytest.raises(PlanRequestError, match="point_worth_per_hour"):
+        value(money.objective, replace(GOOD, cost_per_hour=None))
+
+
+def test_a_policy_with_weights_of_its_own_has_no_worth() -> None:
+    stated = Objective.exchange(4.0)
+    assert net_worth(value(Objective("weighted", beta=0.0025)), Objective("weighted", beta=0.0025)) is None
+    assert net_worth(value(Objective()), stated) is None
+    assert net_worth(replace(value(stated), value=0.1), stated) is None
+    assert net_worth(value(stated), stated) == pytest.approx(80.0 * 4.0 - 5.0, abs=1e-3)

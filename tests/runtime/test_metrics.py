@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from trimtab.control.loop import LoopStats
 from trimtab.forecast import Distribution, RateForecast
 from trimtab.observe.model import Observation, Outcomes
 from trimtab.observe.window import TaskLevel
@@ -32,6 +34,9 @@ def _plan(variant: str, replicas: int = 1) -> Plan:
     return Plan({"locate": task("locate", "locate-s", 1), "read": task("read", variant, replicas)}, rate_rps=10.0)
 
 
+LOOP = asdict(LoopStats())
+
+
 def _used() -> Metrics:
     """Metrics of which every method was called once."""
     metrics = Metrics(PIPELINE)
@@ -50,6 +55,9 @@ def _used() -> Metrics:
     metrics.decided(0.001, feasible=False, forecast_rps=30.0, latency_s=0.09)
     peak = Distribution({0.5: 31.0, 0.99: 52.0}, 33.0)
     metrics.forecast(RateForecast(2.0, 20.0, {0.5: 21.0, 0.99: 29.0}, 1.0, "a test", peak, warning="doubts"))
+    metrics.calibrated({"read": 1.6}, {"read": False})
+    metrics.loop_did(LOOP | {"overruns": 2})
+    metrics.loop_did(LOOP | {"overruns": 3, "resumed": 1})
     metrics.controller_failed()
     return metrics
 
@@ -105,6 +113,12 @@ READ_L = {"task": "read", "variant": "read-l"}
         ("decision_seconds_count", {}, 1),
         ("infeasible_decisions_total", {}, 1),
         ("controller_errors_total", {}, 1),
+        ("controller_resumed_total", {}, 1),
+        ("decision_overruns_total", {}, 3),
+        ("apply_errors_total", {}, 0),
+        ("service_time_ratio", READ, 1.6),
+        ("profile_fits", READ, 0),
+        ("profile_fits", {"task": "locate"}, None),
     ],
 )
 def test_what_is_counted(name: str, labels: dict[str, str], value: float | None) -> None:

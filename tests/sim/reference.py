@@ -95,3 +95,47 @@ class Reference:
     def plan(self, moment: float, kind: int, k: int, requests: list[int]) -> None:
         self.sequence += 1
         heapq.heappush(self.events, (moment, kind, self.sequence, k, requests))
+
+
+@dataclass
+class EarliestFirst:
+    """One task under the rule `trimtab`: a variant, constant service times, one item a batch; deadlines per request.
+
+    Written from the docstrings of `dispatch.kernels`: 5 % of a request's time are kept for its answer; who arrives and
+    could not be answered within the rest is refused, half of what is in service counting as still to be done; the
+    earliest deadline goes first; what waits is refused when its deadline passes or the service would end too late.
+    """
+
+    servers: int
+    seconds: float
+
+    def run(self, moments: list[float], left_s: list[float]) -> tuple[dict[int, float], set[int]]:
+        """Request → when it was answered; those refused."""
+        answers_s, refused, waiting, busy = dict[int, float](), set[int](), set[int](), 0
+        ends_s = [moment + 0.95 * left for moment, left in zip(moments, left_s, strict=True)]
+        events = [(moment, _ARRIVED, i) for i, moment in enumerate(moments)]
+        heapq.heapify(events)
+        while events:
+            now_s, kind, i = heapq.heappop(events)
+            if kind == _ENDED:
+                answers_s[i], busy = now_s, busy - 1
+            elif kind == _ARRIVED:
+                backlog_s = (len(waiting) + 0.5 * busy) * self.seconds / self.servers
+                wait_s = backlog_s if waiting or busy == self.servers else 0.0
+                if wait_s + self.seconds > 0.95 * left_s[i]:
+                    refused.add(i)
+                    continue
+                waiting.add(i)
+                heapq.heappush(events, (now_s + left_s[i], _WOKEN, i))
+            elif i in waiting:  # its deadline passes
+                waiting.discard(i)
+                refused.add(i)
+            while waiting and busy < self.servers:
+                first = min(waiting, key=lambda k: (ends_s[k], k))
+                waiting.discard(first)
+                if now_s + self.seconds > ends_s[first]:
+                    refused.add(first)
+                    continue
+                busy += 1
+                heapq.heappush(events, (now_s + self.seconds, _ENDED, first))
+        return answers_s, refused

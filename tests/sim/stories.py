@@ -11,6 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 from tests.sim.scenes import Floats
 
+from trimtab import rng
 from trimtab.observe.model import Outcomes
 from trimtab.plan.model import Allocation, Plan, TaskPlan
 from trimtab.profile.model import Profile, ServicePoint, VariantProfile
@@ -20,12 +21,13 @@ from trimtab.sim.model import DRAWS, RULES
 from trimtab.sim.plant import SimPlant
 from trimtab.sim.state import Sizes
 from trimtab.spec.model import Edge, Pipeline, Slo, Task, Variant
+from trimtab.workload.delays import Delays
 
 SHAPES = ((1, 1), (2, 1), (2, 2))
 CORES = 200
 SECONDS = 4.0
 """Requests arrive, plans change and faults happen within so many seconds."""
-TINY = {"N": 1, "Q": 4, "R": 1, "K": 1, "U": 8}
+TINY = {"N": 1, "Q": 4, "D": 1, "R": 1, "K": 1, "U": 8}
 """Room for next to nothing: everything has to grow, again and again."""
 
 
@@ -39,10 +41,18 @@ class Story:
     model: PlantModel
     serving: Serving
     moments: tuple[float, ...]
+    delays: Delays | None
     plans: tuple[tuple[float, Plan], ...]
     faults: tuple[Fault, ...]
     warm: bool
     seed: int
+
+    def left_s(self) -> Floats:
+        """What each request has left when it comes."""
+        slo_s, moments = self.pipeline.slo.latency_s, np.array(self.moments, dtype=np.float64)
+        if self.delays is None:
+            return np.full(len(moments), slo_s)
+        return self.delays.left_s(slo_s, rng.generator(self.seed, "delays"), moments)
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,13 @@ a_moment = st.one_of(st.integers(0, 79).map(lambda i: i / 20.0), st.floats(0.0, 
 moments = st.integers(0, 60).flatmap(lambda n: st.lists(a_moment, min_size=n, max_size=n)).map(sorted).map(tuple)
 
 
+delays = st.builds(
+    Delays,
+    st.lists(st.sampled_from([0.0, 0.01, 0.3, 5.0]), min_size=4, max_size=4).map(tuple),
+    st.sampled_from([0.0, 0.5]),
+)
+
+
 @st.composite
 def trouble(draw: st.DrawFn, tasks: list[str]) -> tuple[Fault, ...]:
     """Faults anywhere, or one loss upon another at the same task."""
@@ -182,6 +199,7 @@ def stories(draw: st.DrawFn) -> Story:
         draw(plant_models),
         draw(servings),
         draw(moments),
+        draw(st.none() | delays),
         tuple((at_s, draw(plans(pipeline, 3))) for at_s in (0.0, *changes)),
         draw(trouble(list(pipeline.tasks))),
         draw(st.booleans()),
@@ -200,6 +218,7 @@ def tell(story: Story, room: Mapping[str, int] | None = None) -> Told:
             CORES,
             blocks(story.moments),
             story.seed,
+            delays=story.delays,
             serving=story.serving,
             truth=story.truth,
             faults=story.faults,

@@ -43,12 +43,14 @@ def check_nothing_is_left(told: Told) -> None:
 def check_answers(story: Story, told: Told) -> None:
     """Records, windows and plans tell the same."""
     answered = ~np.isnan(told.response_s)
-    slo_s = story.pipeline.slo.latency_s
     assert told.answers == told.outcomes.in_time + told.outcomes.late == answered.sum()
     assert told.sum_response_s == pytest.approx(told.response_s[answered].sum())
-    for response_s, outcome in zip(told.response_s[answered], np.array(told.outcome)[answered], strict=True):
+    allowed_s = story.left_s()[answered]
+    for response_s, outcome, left_s in zip(
+        told.response_s[answered], np.array(told.outcome)[answered], allowed_s, strict=True
+    ):
         assert response_s > 0.0
-        assert abs(response_s - slo_s) < 1e-9 or (outcome == at.IN_TIME) == (response_s < slo_s)
+        assert abs(response_s - left_s) < 1e-9 or (outcome == at.IN_TIME) == (response_s < left_s)
     least = best = 1.0
     for name, task in story.pipeline.tasks.items():
         used = {v for v, count in told.served[name].items() if count}

@@ -45,7 +45,7 @@ def window(
         counts[bucket(response_s)] += 1
     return Window(
         start_s, end_s, arrivals, np.array(outcomes), worth, sum(responses), counts,
-        np.array([served[:2], [served[2], 0]]), np.zeros((2, 4)), core_seconds,
+        np.array([served[:2], [served[2], 0]]), np.zeros((2, 4)), core_seconds, np.empty(0),
     )  # fmt: skip
 
 

@@ -41,14 +41,14 @@ def test_arrays_are_as_their_table_says() -> None:
         assert array.dtype == at.dtypes()[name]
         assert array.ndim == len(at.SHAPES[name].split())
         assert array.flags.c_contiguous
-    assert len(state["option_i"]) == at.EXPONENTIAL + 1
+    assert len(state["option_i"]) == at.VARIED + 1
     assert len(state["option_f"]) == at.HOP_S + 1
     assert state["group_i"].shape[1] == at.MEMBERS + 1
     assert state["group_f"].shape[1] == at.WAKE_S + 1
     assert state["request_i"].shape[1] == at.NUMBER + 1
     assert state["request_f"].shape[1] == at.END_S + 1
     assert state["batch_i"].shape[1] == at.B_THREADS + 1
-    assert len(state["counts"]) == at.ORDINAL + 1
+    assert len(state["counts"]) == at.DUES + 1
     assert len(state["outcomes"]) == at.FAILED + 1
     assert list(inspect.signature(engine.advance.__wrapped__).parameters) == ["until_s", "s"]
 

@@ -144,6 +144,15 @@ def test_the_cheapest_has_a_floor() -> None:
     assert parse_pipeline(text, check_files=False).objective == Objective("cheapest", accuracy_floor=0.8)
 
 
+@pytest.mark.parametrize(("field", "cost"), [("point_worth_cores", "cores"), ("point_worth_per_hour", "money")])
+def test_an_objective_may_say_what_a_point_of_accuracy_is_worth(field: str, cost: Any) -> None:
+    objective = parse_pipeline(change("objective", to={field: 4}), check_files=False).objective
+    assert objective == Objective.exchange(4.0, cost)
+    assert (objective.kind, objective.alpha, objective.gamma) == ("weighted", 1.0, 0.0)
+    assert (objective.cost, objective.point_worth) == (cost, 4.0)
+    assert (objective.beta, objective.delta) == pytest.approx((0.0025, 2.5e-8))
+
+
 @pytest.mark.parametrize("kind", ["product", "rank-sum"])
 def test_an_accuracy_may_be_its_kind_alone(kind: Any) -> None:
     for to in (kind, {"kind": kind}):
@@ -252,6 +261,39 @@ WRONG: list[tuple[str, str, list[str]]] = [
         change("objective", to={"kind": "cheapest", "accuracy_floor": 80}),
         "objective.accuracy_floor",
         ["out of range", "got 80", "at most 1, the largest accuracy of the kind measured"],
+    ),
+    (change("objective", to={"alpha": 1}), "objective.kind", ["required, but absent", "{point_worth_cores: 4}"]),
+    (
+        change("objective", to={"point_worth": 4}),
+        "objective.point_worth",
+        ["unknown field", "did you mean 'point_worth_cores'?"],
+    ),
+    (change("objective", to={"point_worth_cores": 0}), "objective.point_worth_cores", ["got 0", "cores above 0"]),
+    (change("objective", to={"point_worth_cores": -1}), "objective.point_worth_cores", ["out of range", "got -1"]),
+    (change("objective", to={"point_worth_cores": 1e-9}), "objective.point_worth_cores", ["from 1e-6 to 1e9"]),
+    (change("objective", to={"point_worth_cores": "4 cores"}), "objective.point_worth_cores", ["got '4 cores'"]),
+    (change("objective", to={"point_worth_per_hour": 0}), "objective.point_worth_per_hour", ["got 0", "money above 0"]),
+    (
+        change("objective", to={"point_worth_cores": 4, "point_worth_per_hour": 0.3}),
+        "objective.point_worth_per_hour",
+        ["point_worth_cores and point_worth_per_hour are both given", "leave one of them out"],
+    ),
+    (
+        change("objective", to={"kind": "cheapest", "point_worth_cores": 4}),
+        "objective.kind",
+        ["the objective has point_worth_cores, which takes its place", "got 'cheapest'", "{point_worth_cores: 4} says"],
+    ),
+    (change("objective", to={"point_worth_cores": 4, "beta": 1}), "objective.beta", ["takes its place", "got 1.0"]),
+    (change("objective", to={"point_worth_cores": 4, "cost": "money"}), "objective.cost", ["takes its place"]),
+    (
+        yaml.safe_dump(yaml.safe_load(FULL) | {"prices": {}, "budget": {}, "objective": {"point_worth_per_hour": 0.3}}),
+        "objective.point_worth_per_hour",
+        ["in money needs prices", "got 0.3", "core_hour: 0.04", "point_worth_cores"],
+    ),
+    (
+        yaml.safe_dump(yaml.safe_load(FULL) | {"accuracy": "rank-sum", "objective": {"point_worth_cores": 4}}),
+        "objective.point_worth_cores",
+        ["a sum of ranks has no points of accuracy", "got 4", "product or measured", "{kind: weighted, beta: 0.05}"],
     ),
     (change("prices", to={"core_hour": -1}), "prices.core_hour", ["out of range", "got -1"]),
     (change("prices", "currency", to=3), "prices.currency", ["wrong type", "got 3"]),

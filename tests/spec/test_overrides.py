@@ -43,6 +43,7 @@ def test_an_override_stands_in_the_place_of_what_the_file_says() -> None:
     assert read("tasks.read.variants.large.accuracy=0.85").tasks["read"].variants["large"].accuracy == 0.85
     assert read("objective={kind: weighted, beta: 0.1}").objective == Objective("weighted", beta=0.1)
     assert read('objective={"kind": "weighted"}').objective == Objective("weighted")
+    assert read("objective={point_worth_cores: 4}").objective == Objective.exchange(4.0)
     assert read("name=other").name == "other"
     assert read("tasks.read.after=[]").tasks["read"].after == ()
 
@@ -97,6 +98,7 @@ WRONG = [
     ("name=a\n---\nb", "a second document begins here"),
     ("objective.beta=0.1", "mappings only: got 'weighted' at objective, wanted a mapping there"),
     ("objective.beta=0.1", "→ set objective as a whole"),
+    ("objective.point_worth_cores=4", "→ set objective as a whole"),
     ("tasks.read.after.locate.fan_out=2", "mappings only: got a list of 1 at tasks.read.after"),
     ("x" + ".x" * 99 + "=1", "nested too deep"),
 ]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trimtab.plan.objective import worth_words
 from trimtab.plan.policies.registry import check_settings
 from trimtab.profile.file import load_profile_for
 from trimtab.profile.model import Profile, VariantProfile
@@ -121,6 +122,8 @@ def _budget(budget: Budget, prices: Prices) -> str:
 
 def _objective(pipeline: Pipeline) -> str:
     objective = pipeline.objective
+    if (worth := worth_words(pipeline)) is not None:
+        return worth if pipeline.accuracy.kind == "product" else f"{worth}; accuracy by {pipeline.accuracy.kind}"
     words: str = objective.kind
     if objective.kind == "cheapest":
         words += f", accuracy at least {objective.accuracy_floor or 0.0:g}"

@@ -15,6 +15,16 @@ import yaml
 from trimtab.errors import SpecError
 from trimtab.units import parse_duration_s
 
+OBJECTIVE = """
+# What is maximised within the SLO. As it stands: accuracy, with all cores of the machine. With fewer:
+# budget: {cores: 4}
+# Or say what one point of accuracy (0.01) is worth, in cores, or in money by the prices:
+# objective: {point_worth_cores: 4}
+# objective: {point_worth_per_hour: 0.30}
+# prices: {core_hour: 0.04}
+"""
+"""Ends the file that is written: lines to take the sign from."""
+
 
 def init(
     folder: Annotated[Path, typer.Argument(help="A folder of models, or a repository of Triton's or MLServer's.")],
@@ -63,7 +73,8 @@ def init(
     for before, after in _links(chain, list(tasks)):
         tasks[after] = {"after": [before], **tasks[after]}
     content = {"name": _pipeline_name(name or folder.resolve().name, tasks), "tasks": tasks, "slo": {"latency": slo}}
-    target.write_text(yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True), encoding="utf-8")
+    text = yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
+    target.write_text(text + OBJECTIVE, encoding="utf-8")
     _tell(target, tasks, measured=len(known) == len(models))
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from trimtab.plan.file import PlanAnswer
 from trimtab.plan.model import Allocation, PlanRequest
+from trimtab.plan.objective import net_worth, worth_words
 from trimtab.plan.words import allocation_words, latency_words
 from trimtab.spec.model import Pipeline
 from trimtab.units import format_duration, format_size
@@ -125,6 +126,8 @@ def _facts(answer: PlanAnswer, request: PlanRequest) -> Iterator[tuple[str, Text
         most = "" if answer.limits.cost_per_hour is None else f" of {answer.limits.cost_per_hour:.4g}"
         yield "cost", f"{found.cost_per_hour:.4g}{most} {pipeline.prices.currency} an hour"
     yield "objective", _objective_words(answer, pipeline)
+    if (worth := worth_words(pipeline)) is not None:
+        yield "objective", worth
     yield from (("change", words) for words in _change_words(answer, request))
     for name, task in answer.plan.tasks.items():
         yield "resident", f"{name}: {', '.join(task.resident)}; may use {', '.join(task.may_use) or 'no other'}"
@@ -147,8 +150,12 @@ def variants_words(allocations: Sequence[Allocation]) -> str:
 
 
 def _objective_words(answer: PlanAnswer, pipeline: Pipeline) -> str:
-    """`weighted 0.746: accuracy 0.77, 12 cores, Σ batch 1`: the value, and the parts it is made of."""
+    """`weighted 0.746: accuracy 0.77, 12 cores, Σ batch 1`: the value, and the parts it is made of.
+
+    Where the objective says what accuracy is worth, the value is the accuracy that is left when the cost is paid.
+    """
     parts = answer.objective.parts
+    name = answer.objective.kind if net_worth(answer.objective, pipeline.objective) is None else "accuracy less cost"
     words = [
         f"accuracy {parts['accuracy']:.6g}",
         _cost_words(parts["cost"], answer, pipeline),
@@ -157,7 +164,7 @@ def _objective_words(answer: PlanAnswer, pipeline: Pipeline) -> str:
         *([f"floor {parts['floor']:g}"] if "floor" in parts else []),
         *([f"holds {100 * parts['held']:.1f} % of the rate"] if parts["held"] < 1.0 else []),
     ]
-    return f"{answer.objective.kind} {answer.objective.value:.6g}: {', '.join(words)}"
+    return f"{name} {answer.objective.value:.6g}: {', '.join(words)}"
 
 
 def _cost_words(cost: float, answer: PlanAnswer, pipeline: Pipeline) -> str:

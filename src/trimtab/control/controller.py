@@ -2,9 +2,10 @@
 
     observe → forecast → propose → constrain → stabilize → diff
 
-Each stage leaves a step (name, value, reason) in the decision. A new plan is asked for every `replan_s` seconds, and at
-once when the expected rate leaves what the plan in force can hold or a backlog has built up. Without data the last
-plan stays; an infeasible answer is applied as the least bad plan; both are said.
+Each stage leaves a step (name, value, reason) in the decision. Every `adjust_s` seconds the policy is asked what the
+plan in force should become at once (cores, dearest variant); every `replan_s` seconds, and at once when what may come
+is more than the plan in force holds or a backlog has built up, it is asked for any plan. Without data the last plan
+stays; an infeasible answer is applied as the least bad plan; both are said.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from trimtab.control.diff import diff
+from trimtab.control.floor import FloorAccount
+from trimtab.control.foresight import Expected, Foresight
 from trimtab.control.protocols import Decision
 from trimtab.control.settings import ControllerSettings
 from trimtab.forecast import Forecaster, RateForecast
 from trimtab.observe.model import Observation
 from trimtab.plan.constrain import constrain
 from trimtab.plan.estimate import estimate, sustained_rate
-from trimtab.plan.latency import shape_rate
 from trimtab.plan.model import LatencyModel, Limits, Plan, PlanRequest, PlanResult, Step
-from trimtab.plan.objective import objective_value
+from trimtab.plan.objective import core_price, objective_value
 from trimtab.plan.policies import ObservingPolicy, Policy
-from trimtab.plan.stabilize import Verdict, Weighed, stabilize
+from trimtab.plan.stabilize import Hysteresis, Verdict, Weighed, stabilize
+from trimtab.plan.switching import change_s, started_cores, until_started
 from trimtab.plan.words import plan_words
 from trimtab.profile.model import Profile
 from trimtab.spec.model import Pipeline
@@ -46,19 +49,11 @@ class _InForce:
     latency_model: LatencyModel
     planned_at_s: float
     """When a plan was last asked for."""
+    adjusted_at_s: float
+    """When it was last asked what the plan becomes at once."""
     gaining_since_s: float | None = None
     skipped: int = 0
     """Turns in a row that were skipped because the rate was no higher than planned for."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Expected:
-    """What to plan for."""
-
-    rate_rps: float
-    arrival_scv: float
-    urgent: str | None
-    """Why a plan is needed at once, in words."""
 
 
 class Controller:
@@ -76,6 +71,9 @@ class Controller:
         self.pipeline, self.profile, self.policy, self.forecaster = pipeline, profile, policy, forecaster
         self.limits, self.settings = limits, settings or ControllerSettings()
         self._observer = policy if isinstance(policy, ObservingPolicy) else None
+        self._foresight = Foresight(forecaster, with_floor=self.settings.reactive_floor)
+        self._account = FloorAccount()
+        self._adjusts = self.settings.adjust_s is not None and "adjust" in policy.decides and limits.in_place_variants
         self._visits = pipeline.visits()
         self._in_force: _InForce | None = None
         self._service_ratio: dict[str, float] = {}
@@ -103,10 +101,10 @@ class Controller:
             steps.append(Step("propose", plan_words(plan), "it is given"))
             plan, words = constrain(plan, self.pipeline, self.profile, self.limits)
             steps.append(Step("constrain", "clamped" if words else "as given", "; ".join(words) or "within all limits"))
-            judged = self._weigh(plan, _Expected(rate_rps, 1.0, None), "tail").estimate
-            self._in_force = _InForce(plan, judged.meets_slo, judged.latency_model, now_s)
+            judged = self._weigh(plan, Expected(rate_rps, rate_rps), "tail").estimate
+            self._in_force = _InForce(plan, judged.meets_slo, judged.latency_model, now_s, now_s)
             return self._decide(now_s, None, steps)
-        return self._first(now_s, _Expected(rate_rps, 1.0, None), steps)
+        return self._first(now_s, Expected(rate_rps, rate_rps), steps)
 
     def step(self, observation: Observation) -> Decision:
         """The decision that follows from everything seen so far.
@@ -115,17 +113,19 @@ class Controller:
             PlanRequestError: the policy finds that no plan can exist; what was observed is taken in all the same.
         """
         self._take_in(observation)
-        forecast = self.forecast = self.forecaster.forecast(self.settings.horizon_s)
+        forecast = self.forecast = self._foresight.forecast(self.settings.horizon_s)
         steps = [_observe_step(observation), _forecast_step(forecast, self.settings)]
         if self._in_force is None:
             rate_rps = forecast.at(self.settings.rate_quantile) if forecast else self.settings.start_rate_rps
-            return self._first(observation.now_s, _Expected(rate_rps, 1.0, None), steps)
+            return self._first(observation.now_s, Expected(rate_rps, rate_rps), steps)
         if forecast is None or all(count is None for count in observation.arrivals):
             why = "no second was counted since the last observation" if forecast else "no recent second was counted"
             return self._keep(observation.now_s, steps, f"{why}: the last plan stays")
         expected = self._expect(observation, forecast)
         left_s = self.settings.replan_s - (observation.now_s - self._in_force.planned_at_s)
         if expected.urgent is None and left_s > _EARLY * min(self.settings.replan_s, 1.0):
+            if self._may_adjust(observation.now_s):
+                return self._adjust(observation.now_s, expected, steps)
             why = "nothing is wrong" if self.settings.at_once else "it is not its turn"
             return self._keep(observation.now_s, steps, f"{why}; next plan in {format_duration(left_s)}")
         if self._skips(expected):
@@ -153,21 +153,23 @@ class Controller:
         steps = [Step("observe", "nothing", "other variants may be used from now on")]
         if _is_within(in_force.plan, pipeline):
             return self._keep(now_s, steps, "it uses none but these")
-        forecast = self.forecaster.forecast(self.settings.horizon_s)
+        forecast = self._foresight.forecast(self.settings.horizon_s)
         steps.append(_forecast_step(forecast, self.settings))
         rate_rps = forecast.at(self.settings.rate_quantile) if forecast else in_force.plan.rate_rps
         scv = max(1.0, forecast.burstiness) if forecast else 1.0
         self._in_force = None
         try:
-            return self._first(now_s, _Expected(rate_rps * (1.0 + self.settings.headroom), scv, None), steps)
+            return self._first(now_s, Expected(rate_rps, self._surge(rate_rps), scv), steps)
         except BaseException:
             self._in_force, (self.pipeline, self.profile) = in_force, before
             raise
 
     def _take_in(self, observation: Observation) -> None:
         """Tell the observation to all that learn from it."""
-        self.forecaster.observe(observation.arrivals)
+        self._foresight.observe(observation.arrivals)
         self._learn(observation)
+        if self.pipeline.objective.accuracy_floor is not None:
+            self._account.observe(observation, self.pipeline, self.pipeline.objective.accuracy_floor)
         if self._in_force is not None and self._observer is not None:
             self._observer.observe(observation, self._in_force.plan)
 
@@ -179,18 +181,14 @@ class Controller:
                 known = self._service_ratio.get(name, 1.0)
                 self._service_ratio[name] = known + self.settings.ratio_gain * (seen - known)
 
-    def _expect(self, observation: Observation, forecast: RateForecast) -> _Expected:
+    def _expect(self, observation: Observation, forecast: RateForecast) -> Expected:
         """The rate to plan for, and whether it cannot wait."""
         in_force = self._expected_in_force()
-        rate_rps = forecast.at(self.settings.rate_quantile)
+        rate_rps = self._foresight.rate(forecast, self.settings.rate_quantile)
         arrival_scv = max(1.0, forecast.burstiness)
+        surge_rps = self._surge(rate_rps)
         if not self.settings.at_once:
-            return _Expected(rate_rps, arrival_scv, None)
-        backlog_s, backlog = self._backlog(observation, in_force.plan)
-        urgent = None
-        if backlog_s > self.settings.backlog_share * self.pipeline.slo.latency_s:
-            rate_rps += backlog / self.settings.drain_s
-            urgent = f"the backlog takes {format_duration(backlog_s)} to serve"
+            return Expected(rate_rps, surge_rps, arrival_scv)
         holds_rps = sustained_rate(
             in_force.plan,
             self.pipeline,
@@ -199,45 +197,78 @@ class Controller:
             arrival_scv=arrival_scv,
             service_ratio=self._service_ratio,
         )
-        if urgent is None and rate_rps > holds_rps:
-            urgent = f"{rate_rps:.4g}/s is more than the plan holds ({holds_rps:.4g}/s)"
-        return _Expected(rate_rps, arrival_scv, urgent)
+        urgent = None
+        backlog = self._backlog(observation)
+        backlog_s = backlog / holds_rps if holds_rps > 0.0 else 0.0
+        if backlog_s > self.settings.backlog_share * self.pipeline.slo.latency_s:
+            rate_rps += backlog / self.settings.drain_s
+            urgent = f"the backlog takes {format_duration(backlog_s)} to serve"
+        elif surge_rps > holds_rps:
+            urgent = f"{surge_rps:.4g}/s may come, more than the plan holds ({holds_rps:.4g}/s)"
+        return Expected(rate_rps, max(rate_rps, surge_rps), arrival_scv, urgent)
 
-    def _skips(self, expected: _Expected) -> bool:
+    def _surge(self, rate_rps: float) -> float:
+        """The rate that may come until a plan made now is there, requests per second."""
+        quantile = self.settings.surge_quantile
+        forecast = None if quantile is None else self._foresight.forecast(self._reaction_s())
+        if quantile is None or forecast is None:
+            return rate_rps
+        return max(rate_rps, self._foresight.rate(forecast, quantile))
+
+    def _reaction_s(self) -> float:
+        """Seconds from seeing a load to having cores for it: the next look, and what the plant takes for a change."""
+        looks_s = self.settings.replan_s if self.settings.adjust_s is None else self.settings.adjust_s
+        if self.limits.in_place_cores:
+            return max(looks_s, self.settings.horizon_s)
+        loads = [p.load_time_s or 0.0 for variants in self.profile.variants.values() for p in variants.values()]
+        return self.settings.horizon_s + self.limits.start_s + max(loads, default=0.0)
+
+    def _skips(self, expected: Expected) -> bool:
         """Whether this turn is skipped: InfAdapter's damping of plans for less load."""
         in_force = self._expected_in_force()
         rate_rps = expected.rate_rps * (1.0 + self.settings.headroom)
         return in_force.skipped < self.settings.skips and rate_rps <= in_force.plan.rate_rps
 
-    def _backlog(self, observation: Observation, plan: Plan) -> tuple[float, float]:
-        """Seconds that the slowest task needs for what waits at it; and requests that wait anywhere."""
-        longest_s, requests = 0.0, 0.0
-        for name, seen in observation.tasks.items():
-            if name not in plan.tasks or seen.queued == 0:
-                continue
-            requests += seen.queued / self._visits[name]
-            profiles = self.profile.variants[name]
-            rate = sum(
-                a.replicas * shape_rate(profiles[a.variant], a.cores, a.threads, a.batch)
-                for a in plan.tasks[name].allocations
-            )
-            longest_s = max(longest_s, seen.queued * self._service_ratio.get(name, 1.0) / rate)
-        return longest_s, requests
+    def _backlog(self, observation: Observation) -> float:
+        """Requests that wait, at whichever task."""
+        return sum(seen.queued / self._visits[name] for name, seen in observation.tasks.items() if name in self._visits)
 
-    def _first(self, now_s: float, expected: _Expected, steps: list[Step]) -> Decision:
-        proposed = self._propose(expected, 1.0)
+    def _first(self, now_s: float, expected: Expected, steps: list[Step]) -> Decision:
+        proposed = self._propose(expected)
         steps += _propose_steps(proposed)
         plan = self._constrain(proposed, steps)
         judged = self._weigh(plan, expected, proposed.estimate.latency_model)
         steps.append(Step("stabilize", "take", "there is no plan in force"))
-        self._in_force = _InForce(plan, judged.estimate.meets_slo, proposed.estimate.latency_model, now_s)
+        self._in_force = _InForce(plan, judged.estimate.meets_slo, proposed.estimate.latency_model, now_s, now_s)
         return self._decide(now_s, None, steps)
 
-    def _replan(self, now_s: float, expected: _Expected, steps: list[Step]) -> Decision:
+    def _may_adjust(self, now_s: float) -> bool:
+        """Whether it is time to ask what the plan in force should become at once."""
+        every_s, in_force = self.settings.adjust_s, self._expected_in_force()
+        return self._adjusts and every_s is not None and now_s - in_force.adjusted_at_s >= every_s * (1.0 - _EARLY)
+
+    def _adjust(self, now_s: float, expected: Expected, steps: list[Step]) -> Decision:
+        """The plan in force, as it should be now within what changes at once."""
+        in_force = self._expected_in_force()
+        taken = self._adjusted(self._weigh(in_force.plan, expected, in_force.latency_model), now_s, expected, steps)
+        self._in_force = replace(in_force, plan=taken.plan, feasible=taken.estimate.meets_slo, adjusted_at_s=now_s)
+        return self._decide(now_s, in_force.plan, steps)
+
+    def _adjusted(self, current: Weighed, now_s: float, expected: Expected, steps: list[Step]) -> Weighed:
+        """The better of the plan in force and the best that it becomes at once."""
+        proposed = self._propose(expected, at_once=True)
+        steps += _propose_steps(proposed)
+        plan = self._constrain(proposed, steps)
+        candidate = self._weigh(plan, expected, current.estimate.latency_model)
+        verdict = stabilize(current, candidate, now_s, None, self.settings.hysteresis or Hysteresis())
+        steps.append(Step("stabilize", "adjust" if verdict.change else "keep", verdict.reason))
+        return candidate if verdict.change else current
+
+    def _replan(self, now_s: float, expected: Expected, steps: list[Step]) -> Decision:
         in_force = self._expected_in_force()
         if expected.urgent:
             steps.append(Step("propose", "at once", expected.urgent))
-        proposed = self._propose(expected, 1.0 + self.settings.headroom)
+        proposed = self._propose(expected)
         steps += _propose_steps(proposed)
         model = proposed.estimate.latency_model
         plan = self._constrain(proposed, steps)
@@ -245,7 +276,15 @@ class Controller:
         if self.settings.hysteresis is None:
             verdict = Verdict(change=True, gaining_since_s=None, reason="the policy's word is taken")
         else:
-            verdict = stabilize(current, candidate, now_s, in_force.gaining_since_s, self.settings.hysteresis)
+            takes_s = self._change_s(in_force.plan, plan)
+            if self._adjusts and takes_s > 0.0:
+                current = self._adjusted(current, now_s, expected, steps)
+            verdict = stabilize(
+                current, candidate, now_s, in_force.gaining_since_s, self.settings.hysteresis, takes_s,
+                core_price(candidate.objective, self.pipeline.objective) * started_cores(current.plan, plan),
+            )  # fmt: skip
+            if verdict.change and self._would_starve(current, plan, expected):
+                verdict = Verdict(change=False, gaining_since_s=None, reason="too little is left while replicas start")
         steps.append(Step("stabilize", "change" if verdict.change else "keep", verdict.reason))
         taken = candidate if verdict.change else current
         if not taken.estimate.meets_slo:
@@ -259,6 +298,7 @@ class Controller:
             feasible=taken.estimate.meets_slo,
             latency_model=model,
             planned_at_s=now_s,
+            adjusted_at_s=now_s,
             gaining_since_s=verdict.gaining_since_s,
             skipped=0,
         )
@@ -268,12 +308,35 @@ class Controller:
         steps.append(Step("propose", "keep", reason))
         return self._decide(now_s, self._expected_in_force().plan, steps)
 
-    def _propose(self, expected: _Expected, factor: float) -> PlanResult:
+    def _would_starve(self, current: Weighed, plan: Plan, expected: Expected) -> bool:
+        """Whether a plan holds too little while its new replicas start, though the plan in force holds enough."""
+        if not current.estimate.meets_slo or not self.limits.in_place_cores:
+            return False
+        meanwhile = self._weigh(until_started(current.plan, plan), expected, current.estimate.latency_model)
+        return not meanwhile.estimate.meets_slo
+
+    def _change_s(self, before: Plan, after: Plan) -> float:
+        """How long a change takes, or taking it back, seconds."""
+        there_s = change_s(before, after, self.profile, self.limits)
+        return max(there_s, change_s(after, before, self.profile, self.limits))
+
+    def _asked(self) -> Pipeline:
+        """The pipeline as it is planned for now: with the floor that keeps the mean at the one that is wanted."""
+        objective = self.pipeline.objective
+        if objective.accuracy_floor is None or not self.settings.floor_on_average:
+            return self.pipeline
+        floor = self._account.planned(objective.accuracy_floor)
+        return replace(self.pipeline, objective=replace(objective, accuracy_floor=floor))
+
+    def _propose(self, expected: Expected, *, at_once: bool = False) -> PlanResult:
+        rate_rps = expected.rate_rps * (1.0 + (self.settings.headroom if self._in_force is not None else 0.0))
         return self.policy.propose(
             PlanRequest(
-                pipeline=self.pipeline,
+                pipeline=self._asked(),
                 profile=self.profile,
-                rate_rps=expected.rate_rps * factor,
+                rate_rps=rate_rps,
+                surge_rps=max(expected.surge_rps, rate_rps),
+                at_once=at_once,
                 limits=self.limits,
                 arrival_scv=expected.arrival_scv,
                 service_ratio=dict(self._service_ratio),
@@ -286,7 +349,7 @@ class Controller:
         steps.append(Step("constrain", "clamped" if words else "as proposed", "; ".join(words) or "within all limits"))
         return plan
 
-    def _weigh(self, plan: Plan, expected: _Expected, model: LatencyModel) -> Weighed:
+    def _weigh(self, plan: Plan, expected: Expected, model: LatencyModel) -> Weighed:
         """Judge a plan at the expected rate."""
         judged = estimate(
             plan,
@@ -298,7 +361,7 @@ class Controller:
             service_ratio=self._service_ratio,
             current=self.plan,
         )
-        return Weighed(plan, judged, objective_value(plan, judged, expected.rate_rps, self.pipeline.objective))
+        return Weighed(plan, judged, objective_value(plan, judged, expected.rate_rps, self._asked().objective))
 
     def _decide(self, now_s: float, before: Plan | None, steps: list[Step]) -> Decision:
         in_force = self._expected_in_force()

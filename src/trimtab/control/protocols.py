@@ -26,6 +26,8 @@ class Capabilities:
     """Cores of a running replica can change without a restart."""
     fractional_cores: bool
     max_allocations_per_task: int
+    start_s: float = 0.0
+    """From asking for a replica to its process being up; loading its variants comes on top."""
     missing: tuple[str, ...] = ()
     """What this system cannot do, in words for people ("CPU affinity: not offered by this operating system")."""
 

@@ -21,15 +21,25 @@ class ControllerSettings:
 
     start_rate_rps: float = 1.0
     """The rate of the first plan, made before anything was seen."""
-    replan_s: float = 2.0
+    replan_s: float = 5.0
     """Time between plans while nothing is wrong."""
+    adjust_s: float | None = 1.0
+    """Time between looks at what the plan in force can become at once: other cores, another dearest variant. None: no
+    such looks, plans alone change anything."""
     horizon_s: float = 2.0
     """How far ahead the rate is forecast."""
     rate_quantile: float = 0.5
     """The forecast's quantile that is planned for. What lies above it is the dispatcher's, which may step down."""
-    headroom: float = 0.1
-    """A new plan is asked for at this share above the expected rate; the one in force may stay until the rate itself
-    is too much for it. The gap between the two is what keeps plans from swinging."""
+    headroom: float = 0.0
+    """A new plan is asked for at this share above the expected rate. Published policies have one; Trimtab's own holds a
+    surge instead."""
+    surge_quantile: float | None = 0.99
+    """The forecast's quantile that a plan has to hold until it can be changed, by stepping down where the plant can.
+    None: no more than the expected rate."""
+    reactive_floor: bool = True
+    """Whether the rate that the last seconds show counts where the forecaster expects less."""
+    floor_on_average: bool = True
+    """Whether an accuracy floor is kept on average, so that what was more accurate pays for what is less."""
     backlog_share: float = 0.35
     """A backlog that would take this share of the SLO to serve is a reason to plan at once."""
     drain_s: float = 2.0
@@ -52,9 +62,13 @@ def settings_for(policy: Policy, start_rate_rps: float = 1.0) -> ControllerSetti
     return ControllerSettings(
         start_rate_rps=start_rate_rps,
         replan_s=rhythm.every_s,
+        adjust_s=None,
         horizon_s=rhythm.horizon_s,
         rate_quantile=rhythm.quantile,
         headroom=rhythm.margin,
+        surge_quantile=None,
+        reactive_floor=False,
+        floor_on_average=False,
         hysteresis=None,
         at_once=False,
         skips=rhythm.skips,
@@ -107,4 +121,6 @@ def limits_of(pipeline: Pipeline, capabilities: Capabilities) -> Limits:
         in_place_variants=capabilities.in_place_variants,
         replicas=budget.replicas,
         cost_per_hour=budget.cost_per_hour,
+        in_place_cores=capabilities.in_place_cores,
+        start_s=capabilities.start_s,
     )

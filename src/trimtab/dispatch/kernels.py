@@ -13,17 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.compiled import kernel
+from trimtab.plan.pool import PRESSURE
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
-
-PRESSURE = 0.35
-"""Share of a task's part of the SLO that the backlog left behind may take at a variant before a cheaper one is used."""
-
-ANSWER_SHARE = 0.05
-"""Share of a request's time kept free for its answer's way out: the dispatcher works towards that much less. Under
-overload all that is served finishes just before its deadline; without a margin much of it would reach clients late."""
 
 
 @kernel()

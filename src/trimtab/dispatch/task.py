@@ -55,13 +55,13 @@ def service_rows(
     Both have shape (V, B + 1), V `variants` and batches of 1 … B; what is not usable is infinite, and may not even have
     been profiled at this shape. The first is the `SERVICE_QUANTILE`, made non-decreasing in the batch.
     """
-    shape = (len(variants), allocation.batch + 1)
+    shape = (len(variants), allocation.batch_limit + 1)
     service_s, mean_s = np.full(shape, np.inf), np.full(shape, np.inf)
     for i, variant in enumerate(variants):
         if variant.name not in usable:
             continue
         profile = profiles[variant.name]
-        for batch in range(1, allocation.batch + 1):
+        for batch in range(1, allocation.batch_limit + 1):
             args = (batch, allocation.cores, allocation.threads)
             service_s[i, batch] = profile.service_time(*args, SERVICE_QUANTILE).seconds
             mean_s[i, batch] = profile.service_time(*args).seconds
@@ -137,7 +137,7 @@ class TaskDispatcher(Generic[T]):
         self._groups += [_Group(count) for _ in range(len(plan.allocations) - len(before))]
         for group, allocation in zip(self._groups, plan.allocations, strict=True):
             usable = {allocation.variant, *plan.may_use}
-            group.max_batch = allocation.batch
+            group.max_batch = allocation.batch_limit
             group.service_s, group.mean_s = service_rows(self._variants, self._profiles, usable, allocation)
             group.least_s = least_times(group.service_s)
             for name, i in self._index.items():

@@ -89,3 +89,6 @@ class Observation:
     """Cost of the window: everything held by workers, plus the gateway's own CPU time."""
     plan_id: str | None = None
     """The plan that the plant was following at the end of the window; None before the first."""
+    allowed_s: Mapping[float, float] = field(default_factory=dict)
+    """Quantile → time that the requests offered in the window had left when they came, at most the SLO; empty where all
+    had the SLO, or none came."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.observe.model import Observation, Outcomes, TaskObservation
 
 Outcome = Literal["in_time", "late", "refused", "dropped", "failed"]
 RESPONSE_QUANTILES = (0.5, 0.95, 0.99)
+ALLOWED_QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5)
+"""Of the time that requests have left: the low ones are those that a plan may miss."""
+WHOLE_SHARE = 0.99
+"""A request that has this share of the SLO left when it comes has all of it: gateways take a moment, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +43,19 @@ class _TaskCounts:
 class ObservationWindow:
     """Counts since the last `close`. Arrivals are by whole second of the plant's clock, complete seconds only."""
 
-    def __init__(self, start_s: float) -> None:
-        self._opened_s = start_s
+    def __init__(self, start_s: float, slo_s: float = math.inf) -> None:
+        """Begin at `start_s`; no request has more than `slo_s` left when it comes."""
+        self._opened_s, self._slo_s = start_s, slo_s
         self._first_second = math.floor(start_s)
         self._arrivals: dict[int, int] = {}
         self._outcomes: dict[Outcome, int] = {}
         self._responses_s: list[float] = []
+        self._left_s: list[float] = []
         self._tasks: dict[str, _TaskCounts] = {}
 
-    def offered(self, now_s: float) -> None:
-        """A well-formed request reached the gateway."""
+    def offered(self, now_s: float, left_s: float = math.inf) -> None:
+        """A well-formed request reached the gateway, with so much time left to its deadline."""
+        self._left_s.append(left_s)
         second = math.floor(now_s)
         self._arrivals[second] = self._arrivals.get(second, 0) + 1
 
@@ -89,10 +97,11 @@ class ObservationWindow:
             response_s=self._quantiles(),
             core_seconds=core_seconds,
             plan_id=plan_id,
+            allowed_s=allowed_quantiles(self._left_s, self._slo_s),
         )
         self._opened_s = now_s
         self._first_second = max(self._first_second, complete)
-        self._outcomes, self._responses_s, self._tasks = {}, [], {}
+        self._outcomes, self._responses_s, self._left_s, self._tasks = {}, [], [], {}
         return observation
 
     def _task(self, name: str, level: TaskLevel) -> TaskObservation:
@@ -114,3 +123,14 @@ class ObservationWindow:
             return {}
         values = np.quantile(self._responses_s, RESPONSE_QUANTILES)
         return {q: float(v) for q, v in zip(RESPONSE_QUANTILES, values, strict=True)}
+
+
+def allowed_quantiles(left_s: Sequence[float] | NDArray[np.float64], slo_s: float) -> dict[float, float]:
+    """Quantiles of the time that requests had left when they came, between 0 and `slo_s`; empty where all had the SLO.
+
+    Each is a time that some request had, of which at most that share had less (`observe.model.Observation.allowed_s`).
+    """
+    if not len(left_s) or float(np.min(left_s)) >= WHOLE_SHARE * slo_s:
+        return {}
+    values = np.quantile(np.clip(left_s, 0.0, slo_s), ALLOWED_QUANTILES, method="inverted_cdf")
+    return {q: float(v) for q, v in zip(ALLOWED_QUANTILES, values, strict=True)}

@@ -58,6 +58,21 @@ def variant_scores(pipeline: Pipeline, task: str) -> dict[str, float]:
     return {name: rank / last if last else 1.0 for rank, name in enumerate(ranked)}
 
 
+def coupled_tasks(pipeline: Pipeline) -> tuple[str, ...]:
+    """Tasks whose variants reach beyond themselves: into the rate of another task, or into a measured accuracy."""
+    if pipeline.accuracy.kind == "measured":
+        return tuple(pipeline.tasks)
+    return tuple(
+        name
+        for name, task in pipeline.tasks.items()
+        if any(
+            edge.upstream == name and any(edge.fan_out_of(v) != edge.fan_out for v in task.variants)
+            for other in pipeline.tasks.values()
+            for edge in other.after
+        )
+    )
+
+
 def _measured(pipeline: Pipeline, shares: Shares) -> float:
     combinations = itertools.product(*(shares[task].items() for task in pipeline.tasks))
     return math.fsum(

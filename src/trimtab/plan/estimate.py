@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
 
 from trimtab.errors import PlanRequestError
-from trimtab.plan.accuracy import pipeline_accuracy, shares_of
+from trimtab.plan.accuracy import coupled_tasks, pipeline_accuracy, shares_of, variant_scores
 from trimtab.plan.latency import (
     Conditions,
     GroupLatency,
+    TableTime,
     Tail,
     Times,
     core_seconds,
@@ -27,9 +31,11 @@ from trimtab.plan.latency import (
     width_of,
 )
 from trimtab.plan.model import Allocation, LatencyModel, Plan, PlanEstimate, TaskEstimate
+from trimtab.plan.pool import UTILISATION_CAP, PoolState, PoolTable, lone_patience_s, pool_state, pool_table
 from trimtab.plan.prices import allocation_cost_per_hour
 from trimtab.plan.residents import memory_bytes, replica_bytes
 from trimtab.plan.switching import plan_load_s
+from trimtab.plan.tables import TaskTable, task_table
 from trimtab.profile.model import Profile
 from trimtab.spec.model import Pipeline
 
@@ -71,7 +77,7 @@ def estimate(
         latency_s=latency_s,
         latency_model=latency_model,
         meets_slo=meets,
-        accuracy=plan_accuracy(plan, pipeline),
+        accuracy=model.accuracy(rate_rps),
         cores=plan.cores,
         goodput_rps=goodput_rps,
         cost_per_hour=model.cost_per_hour(rate_rps),
@@ -106,11 +112,6 @@ def plan_cost_per_hour(plan: Plan, pipeline: Pipeline, profile: Profile) -> floa
     return _Model(plan, pipeline, profile, "tail", 1.0, {}).cost_per_hour(plan.rate_rps)
 
 
-def plan_accuracy(plan: Plan, pipeline: Pipeline) -> float:
-    """The pipeline's accuracy under the plan, by the pipeline's accuracy model; traffic-weighted for mixes."""
-    return pipeline_accuracy(pipeline, shares_of(plan))
-
-
 def check_rate(rate_rps: float) -> None:
     """Refuse a rate that means nothing. 0 means no traffic: the plan that would answer a lone request.
 
@@ -141,6 +142,8 @@ class _Model:
         self._plan, self._pipeline, self._profile = plan, pipeline, profile
         self._latency_model, self._arrival_scv = latency_model, arrival_scv
         notes: list[str] = []
+        self._ratio = service_ratio
+        self._steps = {} if latency_model == "paper" or coupled_tasks(pipeline) else _steps(plan, pipeline, profile)
         self._groups: dict[str, list[tuple[Allocation, Times]]] = {}
         for name in pipeline.tasks:
             _check_shares(plan, name)
@@ -161,6 +164,17 @@ class _Model:
             for name, groups in found.items()
         }
         return path_latency(self._pipeline, terms), {name: _task(groups) for name, groups in found.items()}
+
+    def accuracy(self, rate_rps: float) -> float:
+        """The pipeline's, by its accuracy model; traffic-weighted for mixes, and of pools what they mix."""
+        if not self._steps:
+            return pipeline_accuracy(self._pipeline, shares_of(self._plan))
+        scores = []
+        for name in self._pipeline.tasks:
+            own = variant_scores(self._pipeline, name)
+            found = [(a, self._pool_at(name, a, t, rate_rps)) for a, t in self._groups[name] if a.share > 0.0]
+            scores.append(math.fsum(a.share * (p.score if p else own[a.variant]) for a, p in found))
+        return math.prod(scores) if self._pipeline.accuracy.kind == "product" else math.fsum(scores)
 
     def sustained(self, most_rps: float) -> float:
         """The largest rate up to `most_rps` that meets the SLO, by bisection; 0 when a lone request misses it."""
@@ -200,17 +214,64 @@ class _Model:
         results: list[tuple[GroupLatency, float]] = []
         for allocation, times in self._groups[name]:
             if allocation.share > 0.0:
-                conditions = Conditions(
-                    rate=rate_rps * visits * allocation.share,
-                    tail=Tail.of(self._pipeline.slo.quantile, visits, self._width),
-                    arrival_scv=item_scv(self._arrival_scv, visits),
-                    model=self._latency_model,
-                    formation_rate=rate_rps * visits,
-                )
-                slots = allocation.cores // allocation.threads
-                found = times_latency(times, allocation.replicas, slots, conditions)
+                found = self._alone_at(name, allocation, times, rate_rps)
+                pool = self._pool_at(name, allocation, times, rate_rps)
+                if pool is not None:
+                    busy = min(found.utilisation, 1.0)
+                    found = GroupLatency(found.service_s, pool.mean_s, pool.spread_s, busy, pool.capacity)
                 results.append((found, visits * allocation.share))
         return results
+
+    def _alone_at(self, name: str, allocation: Allocation, times: Times, rate_rps: float) -> GroupLatency:
+        """What a group does that serves its own variant alone."""
+        visits = self._visits[name]
+        conditions = Conditions(
+            rate=rate_rps * visits * allocation.share,
+            tail=Tail.of(self._pipeline.slo.quantile, visits, self._width),
+            arrival_scv=item_scv(self._arrival_scv, visits),
+            model=self._latency_model,
+            formation_rate=rate_rps * visits,
+        )
+        return times_latency(times, allocation.replicas, allocation.cores // allocation.threads, conditions)
+
+    def _pool_at(self, name: str, allocation: Allocation, times: Times, rate_rps: float) -> PoolState | None:
+        """What a group does that steps down; None where it cannot, or where nobody waits so long that it has to."""
+        if name not in self._steps or isinstance(times, TableTime):
+            return None
+        table, pools, allowed = self._steps[name]
+        shapes = (table.variant == table.variants.index(allocation.variant)) & (table.cores == allocation.cores)
+        row = pools.row(int(np.flatnonzero(shapes & (table.threads == allocation.threads))[0]), allocation.batch)
+        if row is None:
+            return None
+        visits = self._visits[name]
+        found = pool_state(
+            pools,
+            row,
+            allowed,
+            allocation.concurrency,
+            rate_rps * visits * allocation.share,
+            ratio_of(self._ratio, name),
+            item_scv(self._arrival_scv, visits),
+            Tail.of(self._pipeline.slo.quantile, visits, self._width),
+            lone_patience_s(self._pipeline),
+        )
+        alone = self._alone_at(name, allocation, times, rate_rps)
+        if alone.utilisation <= UTILISATION_CAP and is_within(alone.total_s, found.longest_s):
+            return replace(found, mean_s=alone.mean_s, spread_s=alone.spread_s, score=found.dearest)
+        return found
+
+
+def _steps(
+    plan: Plan, pipeline: Pipeline, profile: Profile
+) -> dict[str, tuple[TaskTable, PoolTable, frozenset[int]]]:
+    """Of the tasks that may step down: their tables, and the variants, as these number them, that they may use."""
+    found = {}
+    for name, task in plan.tasks.items():
+        if task.may_use and name in pipeline.tasks:
+            table = task_table(pipeline, profile, name)
+            allowed = frozenset(table.variants.index(v) for v in task.may_use if v in table.variants)
+            found[name] = (table, pool_table(pipeline, profile, name), allowed)
+    return found
 
 
 def _task(groups: list[tuple[GroupLatency, float]]) -> TaskEstimate:

@@ -14,7 +14,7 @@ from trimtab.errors import PlanRequestError
 from trimtab.plan.estimate import estimate
 from trimtab.plan.latency import known_shapes
 from trimtab.plan.model import Plan, PlanEstimate, PlanRequest, PlanResult, RunnerUp, TaskPlan
-from trimtab.plan.objective import criteria, rank
+from trimtab.plan.objective import cost_words, criteria, net_worth, rank
 from trimtab.plan.policies.base import Policy
 from trimtab.plan.words import latency_words
 from trimtab.profile.model import Profile
@@ -156,17 +156,23 @@ def _gain(request: PlanRequest, result: PlanResult, other: PlanResult) -> str | 
         return f"{_cost(request, others)} would do instead of {_cost(request, mine)}"
     if name == "batches":
         return f"Σ batch would be {others['batches']:g} instead of {mine['batches']:g}"
-    return (
-        f"the objective would be {other.objective.value:.6g} instead of {result.objective.value:.6g} "
-        f"(accuracy {others['accuracy']:.4f}, {_cost(request, others)})"
-    )
+    paid = f"accuracy {others['accuracy']:.4f}, {_cost(request, others)}"
+    worth = _worth(request, other, result)
+    if worth is not None:
+        return f"the plan would be worth {worth} more ({paid})"
+    return f"the objective would be {other.objective.value:.6g} instead of {result.objective.value:.6g} ({paid})"
+
+
+def _worth(request: PlanRequest, better: PlanResult, worse: PlanResult) -> str | None:
+    """How much more the better plan is worth, `1.5 cores`; None where the objective states no worth of accuracy."""
+    objective = request.pipeline.objective
+    more, less = net_worth(better.objective, objective), net_worth(worse.objective, objective)
+    return None if more is None or less is None else cost_words(float(f"{more - less:.3g}"), request.pipeline)
 
 
 def _cost(request: PlanRequest, parts: Mapping[str, float]) -> str:
-    """`3 cores`, or `0.12 USD an hour`, as the pipeline's objective counts."""
-    if request.pipeline.objective.cost == "money":
-        return f"{parts['cost']:.4g} {request.pipeline.prices.currency} an hour"
-    return f"{parts['cores']:g} core{'' if parts['cores'] == 1.0 else 's'}"
+    """What a plan costs; cores where some policies count them in units of their own."""
+    return cost_words(parts["cost" if request.pipeline.objective.cost == "money" else "cores"], request.pipeline)
 
 
 def _runner_up(policy: Policy, request: PlanRequest, result: PlanResult) -> RunnerUp | None:
@@ -213,7 +219,8 @@ def _why_lost(request: PlanRequest, result: PlanResult, other: PlanResult) -> st
         return f"it takes {_cost(request, others)} instead of {_cost(request, mine)}"
     if name == "batches" or (others["accuracy"], others["cost"]) == (mine["accuracy"], mine["cost"]):
         return f"its batches sum to {others['batches']:g} instead of {mine['batches']:g}"
-    return (
-        f"its objective is {other.objective.value:.6g} instead of {result.objective.value:.6g} "
-        f"(accuracy {others['accuracy']:.4f}, {_cost(request, others)})"
-    )
+    paid = f"accuracy {others['accuracy']:.4f}, {_cost(request, others)}"
+    worth = _worth(request, result, other)
+    if worth is not None:
+        return f"it is worth {worth} less ({paid})"
+    return f"its objective is {other.objective.value:.6g} instead of {result.objective.value:.6g} ({paid})"

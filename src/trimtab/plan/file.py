@@ -218,6 +218,7 @@ class _AllocationEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: Annotated[int, msgspec.Meta(ge=1)] = 1
     share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 1.0
     instance: str | None = None
+    most: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class _TaskEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

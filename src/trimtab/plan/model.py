@@ -31,12 +31,19 @@ class Allocation:
     threads: int
     """Threads of one inference; the replica runs cores ÷ threads inferences at once."""
     batch: int
-    """Largest batch the dispatcher forms for it."""
+    """Largest batch that it is planned with."""
     share: float = 1.0
     """Share of the task's traffic; the shares of a task sum to 1."""
+    most: int | None = None
+    """Largest batch that the dispatcher may form when more waits than was planned for; None: `batch`."""
     instance: str | None = None
     """What its replicas are rented as, a name of the pipeline's price list or `serverless`; None: priced by the core,
     or not at all."""
+
+    @property
+    def batch_limit(self) -> int:
+        """Largest batch that the dispatcher forms for it."""
+        return self.batch if self.most is None else self.most
 
     @property
     def concurrency(self) -> int:
@@ -104,6 +111,10 @@ class Limits:
     replicas: int | None = None
     """Replicas of all tasks together."""
     cost_per_hour: float | None = None
+    in_place_cores: bool = False
+    """Whether the cores of a running replica change at once."""
+    start_s: float = 0.0
+    """From asking for a replica to its process being up; loading its variants comes on top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +142,11 @@ class PlanRequest:
     """The plan in force, for what a change costs; None: nothing runs yet, and everything must load."""
     scenarios: tuple[Scenario, ...] = ()
     """The arrival rate as a distribution, in the place of `rate_rps`; probabilities sum to 1."""
+    surge_rps: float | None = None
+    """The rate that may come before the plan can be changed. Plans that step down have to hold the SLO there, with
+    their fastest variants; None: no more than `rate_rps`."""
+    at_once: bool = False
+    """Whether the plan has to be one that `current` becomes without a replica being started or a variant loaded."""
     hold_probability: float | None = None
     """With scenarios: the probability with which the plan has to hold. None: the expected objective is maximised."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from trimtab.errors import PlanRequestError
 from trimtab.plan.latency import is_within
 from trimtab.plan.model import ObjectiveValue, Plan, PlanEstimate
-from trimtab.spec.model import Objective
+from trimtab.spec.model import Objective, Pipeline
+
+_SAME = 1e-9
 
 
 def objective_value(plan: Plan, estimate: PlanEstimate, rate_rps: float, objective: Objective) -> ObjectiveValue:
@@ -26,7 +28,7 @@ def objective_value(plan: Plan, estimate: PlanEstimate, rate_rps: float, objecti
         if estimate.cost_per_hour is None:
             raise PlanRequestError(
                 "the objective counts money, and nothing has a price",
-                where="objective.cost",
+                where="objective.cost" if objective.point_worth is None else "objective.point_worth_per_hour",
                 next_step="state prices, or count cores",
             )
         cost = estimate.cost_per_hour
@@ -53,6 +55,14 @@ def objective_value(plan: Plan, estimate: PlanEstimate, rate_rps: float, objecti
     return ObjectiveValue(objective.kind, value, parts)
 
 
+def core_price(value: ObjectiveValue, objective: Objective) -> float:
+    """What a core more takes from the value; 0 for `accurate-under-budget`, where cores have no price."""
+    if objective.kind == "accurate-under-budget" or value.parts["cores"] == 0.0:
+        return 0.0
+    weight = objective.beta if objective.kind == "weighted" else 1.0
+    return weight * value.parts["cost"] / value.parts["cores"]
+
+
 def criteria(value: ObjectiveValue) -> dict[str, float]:
     """What counts, in the order in which it counts; more is better for each.
 
@@ -73,3 +83,28 @@ def criteria(value: ObjectiveValue) -> dict[str, float]:
 def rank(value: ObjectiveValue) -> tuple[float, ...]:
     """A tuple that is larger for the better plan: its criteria in order."""
     return tuple(criteria(value).values())
+
+
+def net_worth(value: ObjectiveValue, objective: Objective) -> float | None:
+    """What a plan's accuracy is worth less what it costs, in what `cost` counts, where the objective states a worth.
+
+    None where it states none, or where the value is that of a policy with weights of its own.
+    """
+    if objective.point_worth is None or value.kind != "weighted":
+        return None
+    parts = value.parts
+    stated = objective.alpha * parts["accuracy"] - objective.beta * parts["cost"] - objective.delta * parts["batches"]
+    return value.value / objective.beta if abs(stated - value.value) <= _SAME * max(1.0, abs(stated)) else None
+
+
+def worth_words(pipeline: Pipeline) -> str | None:
+    """`one point of accuracy (0.01) is worth 4 cores`; None where the objective was not stated so."""
+    worth = pipeline.objective.point_worth
+    return None if worth is None else f"one point of accuracy (0.01) is worth {cost_words(worth, pipeline)}"
+
+
+def cost_words(amount: float, pipeline: Pipeline) -> str:
+    """`3 cores`, or `0.12 USD an hour`, as the pipeline's objective counts."""
+    if pipeline.objective.cost == "money":
+        return f"{amount:.4g} {pipeline.prices.currency} an hour"
+    return f"{amount:g} core{'' if amount == 1.0 else 's'}"

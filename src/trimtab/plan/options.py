@@ -12,12 +12,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.errors import PlanRequestError
 from trimtab.plan.accuracy import variant_scores
 from trimtab.plan.groups import list_groups, list_pairs, undominated
 from trimtab.plan.latency import TOLERANCE, Tail, item_scv, ratio_of, width_of
-from trimtab.plan.model import Allocation, LatencyModel, PlanRequest
+from trimtab.plan.model import Allocation, LatencyModel, PlanRequest, TaskPlan
+from trimtab.plan.pool import PATIENCE, UTILISATION_CAP, list_pools, lone_patience_s, pool_table
 from trimtab.plan.prices import SERVERLESS, cost_table, is_serverless, serverless_cost_per_hour
 from trimtab.plan.switching import replicas_there
 from trimtab.plan.tables import Floats, Ints, TaskTable, task_table
@@ -36,6 +38,8 @@ class Rules:
     """Task → variants to choose from; None: all."""
     mix: int = 1
     """Most groups of a task, 1 or 2."""
+    pooled: bool = False
+    """Whether groups step down (`plan.pool`): their accuracy is that of a mix, and they hold the request's surge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,9 @@ class Options:
     """Shape (K,): what a change from the plan in force waits for."""
     batches: Floats
     """Shape (K,): sum of the batch limits."""
+    rounding: Floats
+    """Shape (K,): cores held beyond need, on average, when cores follow the load in place: replicas of a group grow and
+    shrink together, by a step of a core each, and half a step more than that of a single replica is too much."""
     size: Ints
     """Shape (K,): memory of one replica, bytes; in a mix it holds both variants."""
     rented: Mapping[int, list[str | None]]
@@ -138,16 +145,24 @@ def options(
     mix = min(rules.mix, 2) if len(table.variants) > 1 else 1
     steps = request.pipeline.planning.share_steps if mix > 1 else 1
     found, terms, parts = _groups(request, task, rate_rps, visits, rules, steps, lowest_rps)
+    share = parts / steps
+    score = _scores(request, task, table)[table.variant[found[:, 0]]] * share
+    memory = table.memory_bytes[table.variant[found[:, 0]]]
+    if rules.pooled:
+        found, terms, score, memory = _with_pools(request, task, rate_rps, visits, rules, (found, terms, score, memory))
+        share = np.ones(len(found))
+        parts = np.full(len(found), steps)
+    if request.at_once and request.current is not None:
+        some = _reachable(request, table, request.current.tasks[task], found)
+        found, terms, parts = found[some], terms[some], parts[some]
+        share, score, memory = share[some], score[some], memory[some]
     if not len(parts):
         return None
     shape, replicas, batch = (np.ascontiguousarray(found[:, i]) for i in range(3))
     needs = _needs_loading(request, task, table, shape, replicas)
     whole = np.flatnonzero(parts == steps)
     groups = np.stack([whole, np.full(whole.size, -1)], axis=1)
-    share = parts / steps
-    scores = _scores(request, task, table)
     if mix > 1:
-        score = scores[table.variant[shape]] * share
         groups = np.concatenate(
             [groups, _pairs(request, table, found, parts, terms, needs, score, steps, worth, every_class=every_class)]
         )
@@ -157,8 +172,7 @@ def options(
     def both(column: Floats | Ints) -> Floats:
         return np.asarray(column[first] + np.where(there, column[second], 0), dtype=np.float64)
 
-    variant = table.variant[shape]
-    size = table.memory_bytes[variant][first] + np.where(there, table.memory_bytes[variant][second], 0)
+    size = memory[first] + np.where(there, memory[second], 0)
     money, rented = np.zeros(len(groups)), dict[int, list[str | None]]()
     if request.pipeline.prices.known:
         ratio = ratio_of(request.service_ratio, task)
@@ -178,13 +192,14 @@ def options(
         groups=groups[fine],
         mean_s=np.maximum(terms[first, 0], np.where(there, terms[second, 0], 0.0))[fine],
         spread2=np.maximum(terms[first, 1], np.where(there, terms[second, 1], 0.0))[fine],
-        accuracy=both(scores[variant] * share)[fine],
+        accuracy=both(score)[fine],
         uses=np.stack([both(table.cores[shape] * replicas), size * both(replicas), both(replicas), money], axis=1)[
             fine
         ],
         size=size[fine],
         load_s=np.maximum(needs[first], np.where(there, needs[second], 0.0))[fine],
         batches=both(batch)[fine],
+        rounding=((both(replicas) - 1.0) / 2.0 if request.limits.in_place_cores else np.zeros(len(groups)))[fine],
         rented=rented,
     )
 
@@ -202,15 +217,7 @@ def _groups(
     pipeline, limits = request.pipeline, request.limits
     table = task_table(pipeline, request.profile, task)
     tail = Tail.of(pipeline.slo.quantile, visits, width_of(pipeline))
-    wanted_cores = pipeline.planning.cores.get(task)
-    allowed = None if rules.variants is None else rules.variants.get(task)
-    usable = np.array(
-        [
-            (wanted_cores is None or cores == wanted_cores) and (allowed is None or table.variants[v] in allowed)
-            for v, cores in zip(table.variant, table.cores, strict=True)
-        ],
-        dtype=np.bool_,
-    )
+    usable = _usable(request, task, table, rules)
     rate = rate_rps * visits
     paper = rules.latency_model == "paper"
     filling = lowest_rps * visits if paper and lowest_rps is not None else rate
@@ -235,6 +242,90 @@ def _groups(
         terms.append(of[:n])
         parts.append(np.full(n, part, dtype=np.int64))
     return np.concatenate(found), np.concatenate(terms), np.concatenate(parts)
+
+
+def _with_pools(
+    request: PlanRequest,
+    task: str,
+    rate_rps: float,
+    visits: float,
+    rules: Rules,
+    groups: tuple[Ints, Floats, Floats, Ints],
+) -> tuple[Ints, Floats, Floats, Ints]:
+    """Groups of the whole traffic where replicas step down: (shape, replicas, batch), terms, scores, bytes of each.
+
+    Groups that serve their own variant alone stay where nobody waits longer than the dispatcher lets them, and where
+    the fastest variant carries the surge; the pools of `plan.pool` join them.
+    """
+    pipeline, limits = request.pipeline, request.limits
+    table, pools = task_table(pipeline, request.profile, task), pool_table(pipeline, request.profile, task)
+    found, terms, score, memory = groups
+    usable = _usable(request, task, table, rules)
+    ratio, tail = ratio_of(request.service_ratio, task), Tail.of(pipeline.slo.quantile, visits, width_of(pipeline))
+    rate = rate_rps * visits
+    surge = rate
+    if request.surge_rps is not None and request.rate_rps > 0.0:
+        surge *= max(1.0, request.surge_rps / request.rate_rps)
+    wide = int(pools.batch.max(initial=0)) + int(found[:, 2].max(initial=0)) + 1
+    key = pools.shape * wide + pools.batch
+    row = np.searchsorted(key, found[:, 0] * wide + found[:, 2], side="right") - 1
+    pooled = (row >= 0) & (pools.shape[row] == found[:, 0]) if key.size else np.zeros(len(found), dtype=np.bool_)
+    own = row[pooled]
+    slots = (table.cores // table.threads)[found[pooled, 0]] * found[pooled, 1]
+    fastest_s = pools.work_s[own, pools.levels[own] - 1] * ratio
+    mean_s, spread_s = pools.batches[own, 0, 1, 1] * ratio, pools.batches[own, 0, 1, 2] * ratio * tail.stretch
+    longest_s = mean_s + spread_s + PATIENCE * (mean_s + spread_s)
+    calm = terms[pooled, 0] + np.sqrt(terms[pooled, 1]) <= longest_s * (1.0 + TOLERANCE)
+    keep = ~pooled
+    keep[pooled] = calm & (surge * fastest_s <= UTILISATION_CAP * slots * (1.0 + TOLERANCE))
+    memory = memory.copy()
+    memory[pooled] = pools.memory_bytes[own]
+    room = 1024
+    while True:
+        some, of = np.empty((room, 3), dtype=np.int64), np.empty((room, 3))
+        n = list_pools(
+            pools.shape, pools.batch, pools.levels, pools.work_s, pools.score, pools.batches, table.cores,
+            table.threads, usable, ratio, rate, surge, item_scv(request.arrival_scv, visits), tail.late, tail.normal,
+            tail.stretch, lone_patience_s(pipeline), limits.replicas_per_task, int(min(limits.cores, _MANY)),
+            pipeline.planning.max_batch or _MANY, some, of,
+        )  # fmt: skip
+        if n >= 0:
+            break
+        room = -n
+    some, of = some[:n], of[:n]
+    shapes = np.column_stack([pools.shape[some[:, 0]], some[:, 1:]])
+    loads = np.zeros(n)
+    return (
+        np.concatenate([found[keep], shapes]),
+        np.concatenate([terms[keep], np.column_stack([of[:, :2], loads])]),
+        np.concatenate([score[keep], of[:, 2]]),
+        np.concatenate([memory[keep], pools.memory_bytes[some[:, 0]]]),
+    )
+
+
+def _reachable(request: PlanRequest, table: TaskTable, before: TaskPlan, found: Ints) -> NDArray[np.bool_]:
+    """Which groups the replicas of a task become at once: as many of them, their variants loaded; shape (G,)."""
+    replicas = sum(a.replicas for a in before.allocations)
+    loaded = np.array([variant in before.resident for variant in table.variants])
+    fine = (found[:, 1] == replicas) & loaded[table.variant[found[:, 0]]]
+    if not request.limits.in_place_cores:
+        shapes = {(a.cores, a.threads) for a in before.allocations}
+        same = [shape in shapes for shape in zip(table.cores.tolist(), table.threads.tolist(), strict=True)]
+        fine &= np.array(same, dtype=np.bool_)[found[:, 0]]
+    return np.asarray(fine, dtype=np.bool_)
+
+
+def _usable(request: PlanRequest, task: str, table: TaskTable, rules: Rules) -> NDArray[np.bool_]:
+    """Shape (J,): shapes that the pipeline and the rules let be chosen."""
+    wanted_cores = request.pipeline.planning.cores.get(task)
+    allowed = None if rules.variants is None else rules.variants.get(task)
+    return np.array(
+        [
+            (wanted_cores is None or cores == wanted_cores) and (allowed is None or table.variants[v] in allowed)
+            for v, cores in zip(table.variant, table.cores, strict=True)
+        ],
+        dtype=np.bool_,
+    )
 
 
 def _pairs(
@@ -297,8 +388,12 @@ def _needs_loading(request: PlanRequest, task: str, table: TaskTable, shape: Int
     if request.current is None:
         return np.zeros(shape.size)
     before = request.current.tasks.get(task)
+    grows = request.limits.in_place_cores
     there = np.array(
-        [replicas_there(table.variants[v], int(c), before) for v, c in zip(table.variant, table.cores, strict=True)]
+        [
+            replicas_there(table.variants[v], 0 if grows else int(c), before)
+            for v, c in zip(table.variant, table.cores, strict=True)
+        ]
     )
     return np.where(replicas > there[shape], table.load_s[table.variant[shape]], 0.0)
 

@@ -60,14 +60,14 @@ def with_residents(
                 for variant in task_plan.resident
                 if request.profile.variants[name][variant].memory_bytes is None
             ]
-    return {task: _in_order(request, plan) for task, plan in plans.items()}, tuple(notes)
+    return {task: with_freedoms(request, plan) for task, plan in plans.items()}, tuple(notes)
 
 
 def _holding(plan: TaskPlan, variant: str) -> TaskPlan:
     return TaskPlan(plan.task, plan.allocations, (*plan.resident, variant))
 
 
-def _in_order(request: PlanRequest, plan: TaskPlan) -> TaskPlan:
+def with_freedoms(request: PlanRequest, plan: TaskPlan) -> TaskPlan:
     """The residents by accuracy, and which of them may be used."""
     resident = tuple(v.name for v in request.pipeline.tasks[plan.task].by_accuracy() if v.name in plan.resident)
     may_use = tuple(v for v in resident if any(_saves(request, plan.task, v, a) for a in plan.allocations))

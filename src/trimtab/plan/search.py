@@ -21,7 +21,7 @@ from functools import partial
 import numpy as np
 
 from trimtab.errors import PlanRequestError
-from trimtab.plan.accuracy import pipeline_accuracy
+from trimtab.plan.accuracy import coupled_tasks, pipeline_accuracy
 from trimtab.plan.latency import TOLERANCE, YARDSTICKS, is_within, path_latency
 from trimtab.plan.model import Allocation, PlanRequest
 from trimtab.plan.options import Options, Rules, options
@@ -65,8 +65,10 @@ class _Stage:
         return np.asarray(self.options.uses[self.chosen][:, columns], dtype=np.float64)
 
     def cost(self, kind: str) -> Floats:
-        """Shape (K,): cores, or money per hour."""
-        return np.asarray(self.options.uses[self.chosen, 3 if kind == "money" else 0], dtype=np.float64)
+        """Shape (K,): cores, with what is held too much on average, or money per hour."""
+        if kind == "money":
+            return np.asarray(self.options.uses[self.chosen, 3], dtype=np.float64)
+        return np.asarray(self.options.uses[self.chosen, 0] + self.options.rounding[self.chosen], dtype=np.float64)
 
     @property
     def batches(self) -> Floats:
@@ -156,7 +158,7 @@ class Search:
     def _combinations(self) -> Iterator[Classes]:
         """Classes of the coupled tasks, the most promising combination first, until none is worth a look."""
         per_task = []
-        for task in _coupled(self._request.pipeline):
+        for task in coupled_tasks(self._request.pipeline):
             found = self._options(task, None)
             if found is None:
                 return
@@ -411,21 +413,6 @@ def _best_of(
         combine=combine,
     )
     return solve(problem, goal, beat=to_beat)
-
-
-def _coupled(pipeline: Pipeline) -> tuple[str, ...]:
-    """Tasks whose variants reach beyond themselves: into the rate of another task, or into a measured accuracy."""
-    if pipeline.accuracy.kind == "measured":
-        return tuple(pipeline.tasks)
-    return tuple(
-        name
-        for name, task in pipeline.tasks.items()
-        if any(
-            edge.upstream == name and any(edge.fan_out_of(v) != edge.fan_out for v in task.variants)
-            for other in pipeline.tasks.values()
-            for edge in other.after
-        )
-    )
 
 
 def _depth(pipeline: Pipeline) -> int:

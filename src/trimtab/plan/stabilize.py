@@ -1,8 +1,10 @@
 """Whether a better plan is worth the change: hysteresis that lets the SLO through at once and makes gains prove it.
 
 - The plan in force would miss the SLO and the proposed one holds more of the rate: change at once.
-- Otherwise the change is for gain (accuracy, cores). It is made when it has been worth it for a stated time without a
-  break: a short one when it is instant, a long one when replicas must start or weights must load or go.
+- Otherwise the change is for gain (accuracy, cores). What takes no time is made at once. What takes time is made when
+  the gain has lasted, without a break, until it would have paid for the change: whoever waits as long as the thing
+  costs never pays more than twice what foresight would have paid (the ski-rental rule: A. Karlin et al., Algorithmica
+  3, 1988). A change costs the time that it takes, or that taking it back takes, for the cores that start meanwhile.
 """
 
 from __future__ import annotations
@@ -17,10 +19,6 @@ from trimtab.plan.objective import rank
 class Hysteresis:
     """The numbers."""
 
-    instant_hold_s: float = 2.0
-    """A gain by an instant change (variant, batch, cores) must last this long."""
-    slow_hold_s: float = 20.0
-    """A gain by a slow change (replicas, resident variants) must last this long."""
     least_gain: float = 0.001
     """Accuracy gains below this are none (a tenth of a percentage point)."""
     least_goodput_gain: float = 0.02
@@ -46,11 +44,18 @@ class Verdict:
 
 
 def stabilize(
-    current: Weighed, proposed: Weighed, now_s: float, gaining_since_s: float | None, hysteresis: Hysteresis
+    current: Weighed,
+    proposed: Weighed,
+    now_s: float,
+    gaining_since_s: float | None,
+    hysteresis: Hysteresis,
+    change_s: float = 0.0,
+    costs_per_s: float = 0.0,
 ) -> Verdict:
     """Weigh the proposed plan against the one in force; both judged at the expected rate.
 
-    `gaining_since_s` is what the last verdict said; the caller keeps it.
+    `gaining_since_s` is what the last verdict said; the caller keeps it. `change_s`: how long
+    the change takes, or taking it back; `costs_per_s`: what the objective loses in each second of that time.
     """
     if proposed.plan.id == current.plan.id:
         return Verdict(change=False, gaining_since_s=None, reason="the plan in force is the proposed one")
@@ -66,22 +71,18 @@ def stabilize(
     if gain is None:
         return Verdict(change=False, gaining_since_s=None, reason="no gain worth a change")
     since_s = now_s if gaining_since_s is None else gaining_since_s
-    slow = is_slow(current.plan, proposed.plan)
-    hold_s = hysteresis.slow_hold_s if slow else hysteresis.instant_hold_s
-    kind = "a slow change" if slow else "an instant change"
+    hold_s = _payback_s(current, proposed, change_s, costs_per_s)
     if now_s - since_s >= hold_s:
-        return Verdict(change=True, gaining_since_s=None, reason=f"{gain}, for {now_s - since_s:.3g} s ({kind})")
-    reason = f"{gain}; it must last {hold_s:g} s for {kind} and has for {now_s - since_s:.3g} s"
+        lasted = f", for {now_s - since_s:.3g} s" if hold_s else ""
+        return Verdict(change=True, gaining_since_s=None, reason=f"{gain}{lasted}")
+    reason = f"{gain}; it pays for the change after {hold_s:.3g} s and has lasted {now_s - since_s:.3g} s"
     return Verdict(change=False, gaining_since_s=since_s, reason=reason)
 
 
-def is_slow(before: Plan, after: Plan) -> bool:
-    """Whether replicas or resident variants change; the rest is a message."""
-    return any(
-        sum(a.replicas for a in task.allocations) != sum(a.replicas for a in before.tasks[name].allocations)
-        or set(task.resident) != set(before.tasks[name].resident)
-        for name, task in after.tasks.items()
-    )
+def _payback_s(current: Weighed, proposed: Weighed, change_s: float, costs_per_s: float) -> float:
+    """How long a gain must last to pay for the change, seconds; at least as long as the change takes."""
+    gain = proposed.objective.value - current.objective.value
+    return change_s * max(1.0, costs_per_s / gain) if gain > 0.0 else change_s
 
 
 def _gain(current: Weighed, proposed: Weighed, hysteresis: Hysteresis) -> str | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from trimtab.plan.model import Allocation, Plan, TaskPlan
+from trimtab.plan.model import Allocation, Limits, Plan, TaskPlan
 from trimtab.profile.model import Profile, VariantProfile
 
 
@@ -34,6 +35,61 @@ def task_load_s(
     shrinks is free. A load time that is not known counts as 0.
     """
     return max((profiles[a.variant].load_time_s or 0.0 for a in allocations if needs_loading(a, before)), default=0.0)
+
+
+def change_s(before: Plan, after: Plan, profile: Profile, limits: Limits) -> float:
+    """How long it takes until everything of a plan is there, seconds: replicas that start, variants that load.
+
+    A replica loads what it lacks one after the other. Other cores or variants need a new replica where the plant cannot
+    change them in place. What only goes takes no time, and a load time that is not known counts as 0.
+    """
+    each_s = (_task_change_s(before.tasks[name], task, profile, limits) for name, task in after.tasks.items())
+    return max(each_s, default=0.0)
+
+
+def _task_change_s(before: TaskPlan, after: TaskPlan, profile: Profile, limits: Limits) -> float:
+    def loads_s(variants: Iterable[str]) -> float:
+        return sum(profile.variants[after.task][v].load_time_s or 0.0 for v in variants)
+
+    longest_s = 0.0
+    for allocation in after.allocations:
+        alike = [
+            a
+            for a in before.allocations
+            if (limits.in_place_variants or a.variant == allocation.variant)
+            and (limits.in_place_cores or (a.cores, a.threads) == (allocation.cores, allocation.threads))
+        ]
+        held = after.resident if limits.in_place_variants else (allocation.variant,)
+        if allocation.replicas > sum(a.replicas for a in alike):
+            longest_s = max(longest_s, limits.start_s + loads_s(held))
+        elif limits.in_place_variants:
+            longest_s = max(longest_s, loads_s(v for v in held if v not in before.resident))
+    return longest_s
+
+
+def started_cores(before: Plan, after: Plan) -> int:
+    """Cores of replicas that a plan starts beside those that are there; in place, of those beyond their number."""
+    return sum(
+        max(0, sum(a.replicas for a in task.allocations) - sum(a.replicas for a in before.tasks[name].allocations))
+        * max(a.cores for a in task.allocations)
+        for name, task in after.tasks.items()
+    )
+
+
+def until_started(before: Plan, after: Plan) -> Plan:
+    """What serves until the new replicas of a plan are there, where running ones change in place: those that are."""
+    tasks = {}
+    for name, task in after.tasks.items():
+        left = sum(a.replicas for a in before.tasks[name].allocations)
+        kept = []
+        for allocation in task.allocations:
+            some = min(left, allocation.replicas)
+            left -= some
+            if some:
+                kept.append(replace(allocation, replicas=some))
+        total = sum(a.share for a in kept) or 1.0
+        tasks[name] = replace(task, allocations=tuple(replace(a, share=a.share / total) for a in kept))
+    return Plan(tasks, after.rate_rps)
 
 
 def plan_load_s(plan: Plan, current: Plan | None, profile: Profile) -> tuple[float, tuple[str, ...]]:

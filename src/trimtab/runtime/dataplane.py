@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
-from trimtab.dispatch import kernels
 from trimtab.errors import DeadlineError, FailedError, RefusedError, RequestError
 from trimtab.observe.window import ObservationWindow, Outcome, TaskLevel
 from trimtab.plan.model import Plan
+from trimtab.plan.pool import ANSWER_SHARE
 from trimtab.profile.model import Profile
 from trimtab.runtime.batches import Batches
 from trimtab.runtime.metrics import Metrics
@@ -85,7 +85,7 @@ class DataPlane:
         self._clock = clock
         self._max_queued = max_queued
         self._statistics = Statistics(pipeline, wall or _unix_time_s)
-        self._window = ObservationWindow(clock())
+        self._window = ObservationWindow(clock(), pipeline.slo.latency_s)
         self._batches = Batches(
             pipeline,
             profile,
@@ -190,7 +190,7 @@ class DataPlane:
         slo_s = self._pipeline.slo.latency_s
         timeout_s = slo_s if request.timeout_s is None else min(slo_s, request.timeout_s)
         arrived_s = now_s if request.arrived_s is None else min(request.arrived_s, now_s)
-        self._window.offered(now_s)
+        self._window.offered(now_s, arrived_s + timeout_s - now_s)
         self._metrics.request_offered()
         loop = asyncio.get_running_loop()
         state = Request(
@@ -200,7 +200,7 @@ class DataPlane:
             rows=next(iter(request.inputs.values())).shape[0],
             arrived_s=arrived_s,
             due_s=arrived_s + timeout_s,
-            deadline_s=arrived_s + (1.0 - kernels.ANSWER_SHARE) * timeout_s,
+            deadline_s=arrived_s + (1.0 - ANSWER_SHARE) * timeout_s,
             answer=loop.create_future(),
             level=request.priority,
         )

@@ -6,7 +6,7 @@ microsecond. The registry is this object's own: nothing is global. `docs/referen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Summary
 from prometheus_client.exposition import choose_encoder
@@ -42,6 +42,14 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 START_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 DECISION_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 FORECAST_QUANTILES = (0.5, 0.9, 0.95, 0.99)
+LOOP_COUNTERS = {
+    "resumed": ("controller_resumed", "Times that a fresh controller took the place of a lost one."),
+    "overruns": ("decision_overruns", "Decisions that took longer than they may; the last plan stood meanwhile."),
+    "observe_errors": ("observe_errors", "Turns in which nothing could be observed; the last plan stood."),
+    "apply_errors": ("apply_errors", "Turns in which a plan could not be applied; it was due again in the next."),
+    "journal_errors": ("journal_errors", "Turns that could not be recorded at once."),
+}
+"""Field of `control.loop.LoopStats` → name and text of its counter."""
 MAX_REASONS = 32
 """Distinct words for why requests ended as they did; any further one counts as `other`."""
 
@@ -157,6 +165,14 @@ class Metrics:
             "forecast_calibrated", "0 while the forecaster says that its quantiles have not held lately, else 1."
         )
         self._observed = self._gauge("observed_requests_per_second", "Arrival rate in the last window.")
+        self._service_ratio = self._gauge(
+            "service_time_ratio", "Measured service time over profiled, as followed lately.", "task"
+        )
+        self._fits = self._gauge(
+            "profile_fits", "0 while a task's batches take far longer or shorter than profiled, else 1.", "task"
+        )
+        self._loop = {field: self._counter(*told).labels(name) for field, told in LOOP_COUNTERS.items()}
+        self._loop_totals = dict.fromkeys(LOOP_COUNTERS, 0)
 
     # --- the data plane ---
 
@@ -267,6 +283,19 @@ class Metrics:
         for quantile in FORECAST_QUANTILES:
             highest = forecast.at(quantile) if forecast.peak is None else forecast.peak.at(quantile)
             self._forecast_peak.labels(self._pipeline, f"{quantile:g}").set(highest)
+
+    def calibrated(self, ratios: Mapping[str, float], fits: Mapping[str, bool]) -> None:
+        """Measured ÷ profiled service time by task, and whether the profile fits."""
+        for task, ratio in ratios.items():
+            self._service_ratio.labels(self._pipeline, task).set(ratio)
+        for task, does in fits.items():
+            self._fits.labels(self._pipeline, task).set(does)
+
+    def loop_did(self, totals: Mapping[str, int]) -> None:
+        """What the control loop has done since it was made: the fields of `LoopStats` by name."""
+        for field, counter in self._loop.items():
+            counter.inc(totals[field] - self._loop_totals[field])
+            self._loop_totals[field] = totals[field]
 
     def controller_failed(self) -> None:
         """A controller step failed; the last plan stands."""

@@ -18,8 +18,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from trimtab.control.controller import Controller
-from trimtab.control.deciding import Decider
-from trimtab.control.journal import JournalEntry, JournalWriter, header_of
+from trimtab.control.journal import JournalWriter, header_of
 from trimtab.control.loop import ControlLoop
 from trimtab.control.protocols import Decision
 from trimtab.control.settings import forecaster_for, forecaster_name, limits_of, settings_for
@@ -37,6 +36,7 @@ from trimtab.runtime.plant import LocalPlant
 from trimtab.runtime.repository import PlannedRepository
 from trimtab.runtime.serve_options import Addresses, Listening, ServeOptions, addresses_of
 from trimtab.runtime.server import new_event_loop, raise_descriptor_limit
+from trimtab.runtime.turns import Turns
 from trimtab.runtime.wiring import check_interfaces
 from trimtab.spec.model import Pipeline
 
@@ -105,8 +105,9 @@ async def serve(pipeline: Pipeline, profile: Profile, options: ServeOptions, on_
                 cleanup.callback(journal.close)
             compiler = BackgroundCompiler()
             cleanup.push_async_callback(compiler.stop)
-            on_turn = _tell(metrics, compiler, process)
-            control = ControlLoop(process, plant, _MonotonicClock(), journal=journal, on_turn=on_turn)
+            turns = Turns(metrics, compiler, process, pipeline.tasks)
+            control = ControlLoop(process, plant, _MonotonicClock(), journal=journal, on_turn=turns.told)
+            turns.stats = control.stats
             repository = PlannedRepository(pipeline, wiring, plant, control)
             cleanup.push_async_callback(repository.stop)
             plant.data_plane.loading = repository
@@ -215,25 +216,3 @@ def _cores(pipeline: Pipeline, options: ServeOptions) -> int:
     if budget is not None and budget > have:
         log.warning("the budget is %g cores, this machine lets us use %d: serving with %d", budget, have, have)
     return have if budget is None else max(1, min(int(budget), have))
-
-
-def _tell(
-    metrics: Metrics, compiler: BackgroundCompiler, controller: Controller | Decider
-) -> Callable[[JournalEntry, float], None]:
-    """Tells the metrics of every turn of the controller, and the compiler how long it took."""
-
-    def told(turn: JournalEntry, took_s: float) -> None:
-        compiler.decided(took_s)
-        if turn.observation is not None:
-            metrics.observed(turn.observation)
-        if turn.decision is None:
-            metrics.controller_failed()
-            return
-        metrics.decided(took_s, feasible=turn.decision.feasible, forecast_rps=turn.decision.plan.rate_rps)
-        if controller.forecast is not None:
-            metrics.forecast(controller.forecast)
-        if turn.decision.changed:
-            changes = "; ".join(f"{a.task} {a.kind} {a.before} → {a.after}" for a in turn.decision.actions)
-            log.info("plan %s: %s", turn.decision.plan.id, changes or "first plan")
-
-    return told

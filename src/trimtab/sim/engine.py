@@ -30,6 +30,7 @@ from trimtab.dispatch.kernels import (
     split_deadline,
 )
 from trimtab.dispatch.rules import CLIPPER, DROP, SERVE, TRIMTAB, WAIT, adjusted_bound, rule_step
+from trimtab.plan.pool import ANSWER_SHARE
 from trimtab.sim import layout as at
 from trimtab.sim.layout import Arrays, Floats, Ints
 
@@ -137,8 +138,8 @@ def is_first(s: Arrays, task: int) -> bool:
 
 
 @kernel()
-def is_refused(s: Arrays) -> bool:
-    """Whether a request that arrives now is turned away."""
+def is_refused(s: Arrays, left_s: float) -> bool:
+    """Whether a request that arrives now, and has so much left to its deadline, is turned away."""
     if s.option_i[at.RULE] == TRIMTAB:
         least_s = predicted_response_s(
             s.task_i[at.WAITING],
@@ -150,7 +151,7 @@ def is_refused(s: Arrays) -> bool:
             s.enter,
             s.scratch_f[0],
         )
-        if least_s > s.option_f[at.DEADLINE_S]:
+        if least_s > (1.0 - ANSWER_SHARE) * left_s:
             return True
     if s.option_i[at.QUEUE_LIMIT] > 0:
         for t in range(s.task_i.shape[1]):
@@ -163,9 +164,12 @@ def is_refused(s: Arrays) -> bool:
 def arrive(s: Arrays, now_s: float) -> int:
     """A request arrives; returns how many groups in `dirty` got an item of it."""
     number = s.counts[at.ORDINAL]
+    left_s = s.option_f[at.SLO_S]
+    if s.left_s.shape[0] > 0:
+        left_s = s.left_s[s.counts[at.NEXT_ARRIVAL]]
     s.counts[at.ORDINAL] += 1
     s.counts[at.NEXT_ARRIVAL] += 1
-    if is_refused(s):
+    if is_refused(s, left_s):
         s.outcomes[at.REFUSED] += 1
         if number < s.record_outcome.shape[0]:
             s.record_outcome[number] = at.REFUSED
@@ -180,8 +184,11 @@ def arrive(s: Arrays, now_s: float) -> int:
     s.request_i[slot, at.LEFT] = tasks
     s.request_i[slot, at.NUMBER] = number
     s.request_f[slot, at.ARRIVED_S] = now_s
-    s.request_f[slot, at.DUE_S] = now_s + s.option_f[at.SLO_S]
-    s.request_f[slot, at.END_S] = now_s + s.option_f[at.DEADLINE_S]
+    s.request_f[slot, at.DUE_S] = now_s + left_s
+    s.request_f[slot, at.END_S] = now_s + (1.0 - ANSWER_SHARE) * left_s
+    if s.option_i[at.VARIED]:
+        push(s.due_key, s.due_item, s.counts[at.DUES], now_s + left_s, serial, serial)
+        s.counts[at.DUES] += 1
     changed = 0
     for t in range(tasks):
         s.missing[slot, t] = -1
@@ -505,6 +512,13 @@ def next_due_s(s: Arrays) -> float:
     """When the next deadline of a request that lives passes; infinite under rules that look at none."""
     if s.option_i[at.RULE] != TRIMTAB:
         return np.inf
+    while s.counts[at.DUES] > 0:
+        if living(s, s.due_item[0, 1]):
+            return float(s.due_key[0])
+        pop(s.due_key, s.due_item, s.counts[at.DUES])
+        s.counts[at.DUES] -= 1
+    if s.option_i[at.VARIED]:
+        return np.inf
     while s.counts[at.NEXT_DUE] < s.counts[at.NEXT_SERIAL]:
         if living(s, s.counts[at.NEXT_DUE]):
             return float(s.request_f[s.counts[at.NEXT_DUE] & (s.request_i.shape[0] - 1), at.DUE_S])
@@ -566,8 +580,13 @@ def share_deadlines(s: Arrays) -> None:
 @kernel()
 def pass_deadline(s: Arrays) -> None:
     """A deadline passes: what waits is given up, what is served is answered late."""
-    slot = s.counts[at.NEXT_DUE] & (s.request_i.shape[0] - 1)
-    s.counts[at.NEXT_DUE] += 1
+    serial = s.counts[at.NEXT_DUE]
+    if s.option_i[at.VARIED]:
+        serial = pop(s.due_key, s.due_item, s.counts[at.DUES])
+        s.counts[at.DUES] -= 1
+    else:
+        s.counts[at.NEXT_DUE] += 1
+    slot = serial & (s.request_i.shape[0] - 1)
     for g in range(s.group_i.shape[0]):
         if s.waits[slot, g] > 0:
             give_up(s, slot)
@@ -581,6 +600,8 @@ def lacks(s: Arrays) -> int:
         return at.NEED_UNIFORMS
     if s.queue_key.shape[1] - s.counts[at.HIGHEST] < s.option_i[at.PUSHES_AT_ONCE]:
         return at.NEED_QUEUE
+    if s.counts[at.DUES] >= s.due_key.shape[0]:
+        return at.NEED_DUES
     if s.counts[at.NEXT_ARRIVAL] >= s.arrivals.shape[0] and s.counts[at.MORE]:
         return at.NEED_ARRIVALS
     if s.request_i[s.counts[at.NEXT_SERIAL] & (s.request_i.shape[0] - 1), at.ALIVE]:

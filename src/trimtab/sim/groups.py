@@ -52,7 +52,7 @@ class Groups:
         before = self._now.get(plan.task)
         groups = self._place(plan, before)
         self._now[plan.task] = Following(plan, assigned, groups)
-        self._state.fit(batch=max(a.batch for a in plan.allocations))
+        self._state.fit(batch=max(a.batch_limit for a in plan.allocations))
         learned = None if before is None else self._state["ratio"][before.groups[0]].copy()
         for allocation, g in zip(plan.allocations, groups, strict=True):
             if learned is not None and not self._state["group_i"][g, at.OPEN]:
@@ -155,13 +155,13 @@ class Groups:
             state[name][g] = np.inf
         state["service_s"][g, :rows, :columns], state["mean_s"][g, :rows, :columns] = service_s, mean_s
         state["least_s"][g, :, :rows] = least_times(service_s)
-        state["draws_s"][g, :rows, :columns] = draw_table(truths, allocation.batch, *shape, self._draw)
+        state["draws_s"][g, :rows, :columns] = draw_table(truths, allocation.batch_limit, *shape, self._draw)
         state["allowed"][g] = False
         state["allowed"][g, :rows] = [variant.name in usable for variant in variants]
         row = state["group_i"][g]
         row[at.OPEN] = 1
         row[at.VARIANT] = [variant.name for variant in variants].index(allocation.variant)
-        row[at.MAX_BATCH], row[at.THREADS] = allocation.batch, allocation.threads
+        row[at.MAX_BATCH], row[at.THREADS] = allocation.batch_limit, allocation.threads
         state["credit"][g] = 0.0
 
     def _close(self, g: int) -> None:

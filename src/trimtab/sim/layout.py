@@ -1,8 +1,8 @@
 """The simulator's state as arrays: their names, types, shapes and columns.
 
 T tasks, G groups of replicas (a fixed number per task, of which the plan opens some), V variants (most accurate first),
-B batch size, R replicas, N requests, K batches in service, E edges. A request lives at `serial & (N - 1)`; an item in
-a queue is `serial · 2 + retries`.
+B batch size, R replicas, N requests, D deadlines, K batches in service, E edges. A request lives at
+`serial & (N - 1)`; an item in a queue is `serial · 2 + retries`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 # clock, counts: scalars
 NOW, TICK = range(2)  # TICK: when deadlines are shared anew
 NEXT_ARRIVAL, MORE, NEXT_SERIAL, NEXT_DUE, SEQUENCE, IN_FLIGHT, SPARE, UNIFORM, HIGHEST, PUMP_ALL, ORDINAL = range(11)
-COUNTS = 11
+DUES = 11  # deadlines in the heap
+COUNTS = 12
 # option_i, option_f
-RULE, WAITS, QUEUE_LIMIT, DRAWS_AT_ONCE, PUSHES_AT_ONCE, EXPONENTIAL = range(6)
-SLO_S, DEADLINE_S, MAX_WAIT_S, DROP_AFTER_S, HOP_S = range(5)
+RULE, WAITS, QUEUE_LIMIT, DRAWS_AT_ONCE, PUSHES_AT_ONCE, EXPONENTIAL, VARIED = range(7)
+# VARIED: deadlines that are looked at may pass in another order than their requests came
+SLO_S, MAX_WAIT_S, DROP_AFTER_S, HOP_S = range(4)
 # group_i, group_f
 TASK, OPEN, VARIANT, MAX_BATCH, THREADS, SLOTS, FREE, QUEUED, ENTRIES, MEMBERS = range(10)
 SLACK_SHARE, RESERVE_S, PRESSURE_S, ALONE_S, PER_ITEM_S, BOUND, WAKE_S = range(7)
@@ -47,7 +49,7 @@ MEAN = len(KNOTS)
 LEAST_RESPONSE_S, RESPONSE_STEP, BUCKETS = 1e-5, 0.005, 4400
 TICK_S = 1.0  # as often as the live plant's data plane does
 # what `advance` returns
-REACHED, NEED_ARRIVALS, NEED_UNIFORMS, NEED_REQUESTS, NEED_QUEUE = range(5)
+REACHED, NEED_ARRIVALS, NEED_UNIFORMS, NEED_REQUESTS, NEED_QUEUE, NEED_DUES = range(6)
 
 
 Floats = NDArray[np.float64]
@@ -59,10 +61,11 @@ class Arrays(NamedTuple):
     """The state. Beside each array, its shape; `SHAPES` says the same to the program."""
 
     clock: Floats  # 2
-    counts: Ints  # 11
-    option_i: Ints  # 6
-    option_f: Floats  # 5
+    counts: Ints  # 12
+    option_i: Ints  # 7
+    option_f: Floats  # 4
     arrivals: Floats  # any number, ascending
+    left_s: Floats  # what each of them has left to its deadline; empty: the SLO
     uniforms: Floats  # U
     # the pipeline
     upstream: Flags  # T T: [t, u] when u runs directly before t
@@ -95,6 +98,8 @@ class Arrays(NamedTuple):
     waits: Ints  # N G: items that wait
     queue_key: Floats  # G Q: heaps
     queue_item: Ints  # G Q 2: sequence, item
+    due_key: Floats  # D: a heap of deadlines, where they are VARIED
+    due_item: Ints  # D 2: serial, serial
     batch_i: Ints  # K 6
     batch_f: Floats  # K 1
     batch_item: Ints  # K B
@@ -117,9 +122,10 @@ class Arrays(NamedTuple):
 SHAPES = {
     "clock": "2",
     "counts": f"{COUNTS}",
-    "option_i": "6",
-    "option_f": "5",
+    "option_i": "7",
+    "option_f": "4",
     "arrivals": "0",
+    "left_s": "0",
     "uniforms": "U",
     "upstream": "T T",
     "fan": "T T V",
@@ -149,6 +155,8 @@ SHAPES = {
     "waits": "N G",
     "queue_key": "G Q",
     "queue_item": "G Q 2",
+    "due_key": "D",
+    "due_item": "D 2",
     "batch_i": "K 6",
     "batch_f": "K 1",
     "batch_item": "K B",

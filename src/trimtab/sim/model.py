@@ -59,6 +59,7 @@ class PlantModel:
             in_place_cores=self.in_place_cores,
             fractional_cores=False,
             max_allocations_per_task=self.max_allocations_per_task,
+            start_s=self.start_s,
         )
 
 

@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab import rng
 from trimtab.control.protocols import Capabilities, Decision
-from trimtab.dispatch import kernels, rules
+from trimtab.dispatch import rules
 from trimtab.dispatch.pipeline import upstream_flags
 from trimtab.errors import PlantError, SimulationError
 from trimtab.observe.model import Observation, Outcomes
-from trimtab.observe.window import RESPONSE_QUANTILES
+from trimtab.observe.window import RESPONSE_QUANTILES, allowed_quantiles
 from trimtab.plan.model import Plan, TaskPlan
 from trimtab.profile.model import Profile
 from trimtab.sim import engine
@@ -32,6 +33,7 @@ from trimtab.sim.state import Sizes, State
 from trimtab.sim.window import Window, empty_window, response_quantiles, task_observation
 from trimtab.spec.model import Pipeline
 from trimtab.workload.arrivals import Moments
+from trimtab.workload.delays import Delays
 
 _RULES = {
     "trimtab": rules.TRIMTAB,
@@ -76,6 +78,7 @@ class SimPlant:
         arrivals: Iterator[Moments],
         seed: int,
         *,
+        delays: Delays | None = None,
         serving: Serving | None = None,
         truth: Profile | None = None,
         faults: Sequence[Fault] = (),
@@ -84,7 +87,7 @@ class SimPlant:
     ) -> None:
         """`arrivals` gives moments in blocks of whole seconds, ascending; `records` requests are kept one by one.
 
-        See `sim.run.simulate` for the rest.
+        `delays` are missing from the time of requests; None: all have the SLO. See `sim.run.simulate` for the rest.
         """
         self._pipeline, self._serving = pipeline, serving or Serving()
         self._capabilities = model.capabilities(cores, memory_bytes)
@@ -97,7 +100,11 @@ class SimPlant:
         self._groups = Groups(pipeline, profile, truth or profile, self.state, width, self._serving.draw)
         self._changes: dict[str, _Change] = {}
         self._plan: Plan | None = None
-        self._arrivals = arrivals
+        self._arrivals, self._delays, self._delay_draws = arrivals, delays, rng.generator(seed, "delays")
+        self._came_with: list[NDArray[np.float64]] = []
+        """What requests had left that arrived in the open window."""
+        self._noted = 0
+        """Arrivals at hand whose time left is noted."""
         self._per_second: dict[int, int] = {}
         self._first_second = 0
         self._events: list[_Event] = []
@@ -154,9 +161,10 @@ class SimPlant:
 
     def offer(self, requests: int) -> None:
         """Let so many requests arrive now, beside those of the arrivals that were given at the start."""
-        ahead = self.state["arrivals"][self.state["counts"][at.NEXT_ARRIVAL] :]
-        self.state["counts"][at.NEXT_ARRIVAL] = 0
-        self.state.replace("arrivals", np.concatenate((np.full(requests, self.now_s), ahead)))
+        came = int(self.state["counts"][at.NEXT_ARRIVAL])
+        ahead, left_s = self.state["arrivals"][came:], self.state["left_s"][came:]
+        own_s = np.full(requests if self._delays else 0, self._pipeline.slo.latency_s)
+        self._come(np.concatenate((np.full(requests, self.now_s), ahead)), np.concatenate((own_s, left_s)))
         second = math.floor(self.now_s)
         self._per_second[second] = self._per_second.get(second, 0) + requests
 
@@ -178,7 +186,9 @@ class SimPlant:
         arrivals = tuple(self._per_second.pop(second, 0) for second in range(self._first_second, complete))
         self._first_second = complete
         before, self._reported_core_s = self._reported_core_s, self._fleet.core_seconds(now_s)
-        window = empty_window(self.state, self._opened_s, now_s, arrivals, self._reported_core_s - before)
+        self._note_left()
+        left_s, self._came_with = np.concatenate((np.empty(0), *self._came_with)), []
+        window = empty_window(self.state, self._opened_s, now_s, arrivals, self._reported_core_s - before, left_s)
         self._opened_s = now_s
         return window
 
@@ -196,6 +206,7 @@ class SimPlant:
             response_s=response_quantiles(window.responses, RESPONSE_QUANTILES),
             core_seconds=window.core_seconds,
             plan_id=self._plan.id if self._plan else None,
+            allowed_s=allowed_quantiles(window.left_s, self._pipeline.slo.latency_s),
         )
 
     async def observe(self) -> Observation:
@@ -211,13 +222,29 @@ class SimPlant:
     def _run(self, to_s: float) -> None:
         while self.state.run(to_s) == at.NEED_ARRIVALS:
             block = next(self._arrivals, None)
-            self.state["counts"][at.NEXT_ARRIVAL] = 0
             self.state["counts"][at.MORE] = block is not None
-            self.state.replace("arrivals", np.empty(0) if block is None else block)
+            moments, left_s = np.empty(0) if block is None else block, np.empty(0)
+            if self._delays is not None:
+                left_s = self._delays.left_s(self._pipeline.slo.latency_s, self._delay_draws, moments)
+            self._come(moments, left_s)
             if block is not None and len(block):
                 first = math.floor(block[0])
                 for second, requests in enumerate(np.bincount(block.astype(np.int64) - first).tolist(), start=first):
                     self._per_second[second] = self._per_second.get(second, 0) + requests
+
+    def _come(self, moments: Moments, left_s: NDArray[np.float64]) -> None:
+        """Requests that are to arrive, in the place of those at hand, and what they will have left."""
+        self._note_left()
+        self._noted = 0
+        self.state["counts"][at.NEXT_ARRIVAL] = 0
+        self.state.replace("arrivals", moments)
+        self.state.replace("left_s", left_s)
+
+    def _note_left(self) -> None:
+        """Take note of what the requests had left that have arrived since the last call."""
+        came = int(self.state["counts"][at.NEXT_ARRIVAL])
+        self._came_with.append(self.state["left_s"][self._noted : came])
+        self._noted = came
 
     def _settle(self) -> None:
         """Give back what is no longer held, and take note of what is."""
@@ -240,7 +267,8 @@ class SimPlant:
         option_i[at.WAITS] = serving.rule == "proteus" or serving.max_wait_s > 0.0
         option_i[at.QUEUE_LIMIT] = serving.queue_limit or 0
         option_i[at.EXPONENTIAL] = serving.draw == "exponential"
-        option_f[at.SLO_S], option_f[at.DEADLINE_S] = slo_s, (1.0 - kernels.ANSWER_SHARE) * slo_s
+        option_i[at.VARIED] = self._delays is not None and serving.rule == "trimtab"
+        option_f[at.SLO_S] = slo_s
         option_f[at.MAX_WAIT_S], option_f[at.HOP_S] = serving.max_wait_s, serving.hop_s
         option_f[at.DROP_AFTER_S] = math.inf if serving.drop_after_s is None else serving.drop_after_s
         state["upstream"][...] = upstream_flags(self._pipeline)

@@ -21,6 +21,7 @@ from trimtab.plan.policies import POLICIES, ObservingPolicy, Policy
 from trimtab.plan.policies.base import NEVER_AGAIN, Rhythm
 from trimtab.profile.model import Profile
 from trimtab.sim import layout as at
+from trimtab.sim.gaps import Gap, check_gaps, without_gaps
 from trimtab.sim.model import PLANTS, Fault, PlantModel, Serving
 from trimtab.sim.oracle import OracleForecaster
 from trimtab.sim.plant import SimPlant
@@ -29,6 +30,7 @@ from trimtab.sim.result import SimResult, SimRun, SimSummary
 from trimtab.sim.window import Window
 from trimtab.spec.model import Pipeline
 from trimtab.workload.arrivals import Arrivals, send_blocks
+from trimtab.workload.delays import Delays
 from trimtab.workload.trace import SECONDS_LIMIT, Rates, Trace
 
 START_S = 60
@@ -58,6 +60,17 @@ class Load:
     """When the trace's first second begins, for forecasters that learn the clock: Unix time, or seconds since any
     midnight; the history ends there. None: not known. A trace that is compressed has no clock: a day is shorter in it
     than in its history."""
+    delays: Delays | None = None
+    """What the way to us takes, by second of the trace: a request has the SLO less its delay left when it arrives, and
+    at least nothing. None: all have the SLO."""
+
+    def __post_init__(self) -> None:
+        if self.delays is None:
+            return
+        self.delays.check(len(self.trace))
+        if self.compress != 1.0:
+            got = f"a trace that is compressed {self.compress:g} times"
+            raise TraceError("delays are of a trace's own seconds", where=self.delays.name, got=got)
 
     @property
     def forecaster_clock_s(self) -> float | None:
@@ -94,6 +107,7 @@ def simulate(
     serving: Serving | None = None,
     truth: Profile | None = None,
     faults: Sequence[Fault] = (),
+    gaps: Sequence[Gap] = (),
     start: Plan | None = None,
     interval_s: float = 1.0,
     window_s: float = 5.0,
@@ -120,6 +134,7 @@ def simulate(
         serving: how requests are queued, batched and drawn.
         truth: how long service really takes; None: as `profile` says.
         faults: what goes wrong.
+        gaps: seconds (first, and first that is not one) in which nothing is counted, while the plant runs on.
         start: the plan in force at the start.
         interval_s: time between observations.
         window_s: length of the windows of the series: whole seconds, a multiple of `interval_s`.
@@ -137,6 +152,7 @@ def simulate(
     for name, value in (("interval_s", interval_s), ("window_s", window_s)):
         if not 0.0 < value < math.inf:
             raise SimulationError("a time has no meaning", where=name, got=value, wanted="more than 0 seconds")
+    check_gaps(gaps)
     if load.moments is not None and (load.scale, load.compress) != (1.0, 1.0):
         raise SimulationError("recorded moments are played as they are", got="a scale or a compression", wanted="none")
     rates = load.trace.rates(scale=load.scale, compress=load.compress)
@@ -166,7 +182,7 @@ def simulate(
         blocks = iter([np.array(load.moments)])
     simulated = SimPlant(
         pipeline, profile, plant, held, blocks, load.seed, serving=serving, truth=truth, faults=faults,
-        memory_bytes=pipeline.budget.memory_bytes,
+        memory_bytes=pipeline.budget.memory_bytes, delays=load.delays,
     )  # fmt: skip
     start_rate_rps = _first_rate(policy, rates)
     controller = Controller(
@@ -177,7 +193,7 @@ def simulate(
         limits_of(pipeline, simulated.capabilities),
         settings or settings_for(policy, start_rate_rps),
     )
-    run = _Run(controller, simulated, Recorder(pipeline, window_s), journal is not None)
+    run = _Run(controller, simulated, Recorder(pipeline, window_s), journal is not None, tuple(gaps))
     seconds = float(len(rates))
     with contextlib.ExitStack() as stack:
         if journal is not None:
@@ -207,7 +223,7 @@ def simulate(
         forecaster=_told(forecaster, named),
         rule=serving.rule,
         cores=held,
-        notes=(*notes, *_unknown(pipeline, truth or profile, plant), *run.notes()),
+        notes=(*notes, *_to_know(pipeline, truth or profile, plant, load), *run.notes()),
     )
     clock = {"clock": _clock_words(load)} if isinstance(forecaster, ClockedForecaster) else {}
     return SimResult(asked, summary, run.recorder.series(), settings=clock)
@@ -222,6 +238,7 @@ class _Run:
     recorder: Recorder
     listens: bool
     """Whether the controller has any use for observations: a plan that is made once has none."""
+    gaps: tuple[Gap, ...] = ()
     journal: JournalWriter | None = None
     decide_s: float = 0.0
     decisions: int = 0
@@ -249,7 +266,7 @@ class _Run:
         self._record(window)
         if not self.listens or until_s >= last_s:
             return
-        observation = self.plant.observation(window)
+        observation = without_gaps(self.plant.observation(window), self.gaps)
         began_s = time.perf_counter()
         try:
             decision = self.controller.step(observation)
@@ -287,6 +304,9 @@ class _Run:
     def notes(self) -> tuple[str, ...]:
         """What went otherwise than it should."""
         notes = []
+        if self.gaps:
+            gaps = ", ".join(f"{first:g} to {last:g} s" for first, last in self.gaps)
+            notes.append(f"nothing was counted from {gaps}: a gap of the monitoring, while the plant ran on")
         if self.errors:
             told = f"{len(self.errors)} decisions failed or were refused, and the last plan stood"
             notes.append(f"{told}; the first: {self.errors[0]}")
@@ -317,8 +337,8 @@ def _first_rate(policy: Policy, rates: Rates) -> float:
     return float(rates.min() if rhythm.first == "least" else rates.max())
 
 
-def _unknown(pipeline: Pipeline, truth: Profile, plant: PlantModel) -> list[str]:
-    """What the figures leave out because nothing says it."""
+def _to_know(pipeline: Pipeline, truth: Profile, plant: PlantModel, load: Load) -> list[str]:
+    """What the figures leave out because nothing says it, and what they are counted from."""
     notes = []
     unknown = [
         f"{task}/{name}"
@@ -330,6 +350,8 @@ def _unknown(pipeline: Pipeline, truth: Profile, plant: PlantModel) -> list[str]
         notes.append(f"load times that are not known count as nothing: {', '.join(unknown)}")
     if pipeline.accuracy.kind == "measured":
         notes.append("accuracy is the product over the tasks, not looked up in the measured table")
+    if load.delays is not None:
+        notes.append(load.delays.words(len(load.trace)))
     return notes
 
 

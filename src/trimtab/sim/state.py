@@ -13,7 +13,7 @@ from trimtab.sim import engine
 from trimtab.sim import layout as at
 
 _UNIFORMS = 1 << 16
-_REQUESTS, _QUEUE, _REPLICAS, _BATCHES = 1 << 6, 1 << 8, 8, 16
+_REQUESTS, _QUEUE, _DUES, _REPLICAS, _BATCHES = 1 << 6, 1 << 8, 1 << 6, 8, 16
 
 
 @dataclass(slots=True)
@@ -26,6 +26,7 @@ class Sizes:
     B: int
     N: int = _REQUESTS
     Q: int = _QUEUE
+    D: int = _DUES
     R: int = _REPLICAS
     K: int = _BATCHES
     U: int = _UNIFORMS
@@ -79,6 +80,8 @@ class State:
                 self._refill()
             elif code == at.NEED_REQUESTS:
                 self._grow_requests()
+            elif code == at.NEED_DUES:
+                self._grow_dues()
             else:
                 self.grow_queue()
 
@@ -148,6 +151,20 @@ class State:
                 new = np.zeros(self.sizes.shape(shape), dtype=self._held[name].dtype)
                 new[places] = self._held[name][rows]
                 self._held[name] = new
+        self._bind()
+
+    def _grow_dues(self) -> None:
+        """Forget the deadlines of requests that ended; twice the room, if those that live need it."""
+        keys, serials = self["due_key"][: self["counts"][at.DUES]], self["due_item"][: self["counts"][at.DUES], 1]
+        rows = serials & (self.sizes.N - 1)
+        request = self["request_i"][rows]
+        living = np.flatnonzero((request[:, at.ALIVE] == 1) & (request[:, at.SERIAL] == serials))
+        living = living[np.lexsort((serials[living], keys[living]))]  # what is sorted is a heap
+        keys, serials = keys[living], serials[living]
+        if 2 * len(living) > self.sizes.D:
+            self._resize("D", 2 * self.sizes.D)
+        self["due_key"][: len(living)], self["due_item"][: len(living)] = keys, serials[:, None]
+        self["counts"][at.DUES] = len(living)
         self._bind()
 
     def grow_queue(self) -> None:

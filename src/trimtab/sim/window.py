@@ -36,9 +36,18 @@ class Window(NamedTuple):
     by_task: NDArray[np.float64]
     """Batches, measured, expected seconds and busy core-seconds by task; shape (T, 4)."""
     core_seconds: float
+    left_s: NDArray[np.float64]
+    """What each request that arrived had left to its deadline; empty where all have the SLO."""
 
 
-def empty_window(state: State, start_s: float, end_s: float, arrivals: tuple[int, ...], core_s: float) -> Window:
+def empty_window(
+    state: State,
+    start_s: float,
+    end_s: float,
+    arrivals: tuple[int, ...],
+    core_s: float,
+    left_s: NDArray[np.float64],
+) -> Window:
     """Take the counts out of the state and begin anew."""
     window = Window(
         start_s,
@@ -51,6 +60,7 @@ def empty_window(state: State, start_s: float, end_s: float, arrivals: tuple[int
         state["served"].copy(),
         state["window_t"].copy(),
         core_s,
+        left_s,
     )
     for name in ("outcomes", "window_f", "window_t", "served", "responses"):
         state[name][...] = 0

@@ -16,6 +16,8 @@ from trimtab.spec.schema import AccuracyEntry, CombinationEntry, ObjectiveEntry,
 
 WEIGHTS = ("alpha", "beta", "gamma", "delta")
 """The weights that an objective may have."""
+WORTHS = ("point_worth_cores", "point_worth_per_hour")
+"""The fields by which an objective may say what one point of accuracy is worth; it needs no other then."""
 _SERVERLESS = "serverless"
 """Taken among the names of instances: plans say by it that a group is paid for by use."""
 
@@ -111,7 +113,15 @@ def _check_inputs(entry: PipelineEntry, order: list[str]) -> Iterator[Mistake]:
 
 def _check_objective(entry: PipelineEntry) -> Iterator[Mistake]:
     objective = entry.objective if isinstance(entry.objective, ObjectiveEntry) else None
+    if objective and not objective.model_fields_set.isdisjoint(WORTHS):
+        yield from _check_exchange(entry, objective)
+        return
     kind = objective.kind if objective else entry.objective
+    if kind is None:
+        wanted = "one of accurate-under-budget, cheapest, weighted"
+        step = "or say what one point of accuracy is worth: {point_worth_cores: 4}"
+        yield Mistake(("objective", "kind"), "required, but absent", None, wanted, step)
+        return
     floor = objective.accuracy_floor if objective else None
     at: FieldPath = ("objective", "accuracy_floor")
     if objective and kind != "weighted":
@@ -131,6 +141,25 @@ def _check_objective(entry: PipelineEntry) -> Iterator[Mistake]:
         yield Mistake(at, "out of range", format_value(floor), wanted)
 
 
+def _check_exchange(entry: PipelineEntry, objective: ObjectiveEntry) -> Iterator[Mistake]:
+    """Of an objective that says what one point of accuracy is worth."""
+    name, *others = [worth for worth in WORTHS if getattr(objective, worth) is not None]
+    at: FieldPath = ("objective", name)
+    got = f"{getattr(objective, name):g}"
+    for other in others:
+        what, wanted = f"{name} and {other} are both given", "what one point of accuracy is worth, in cores or in money"
+        yield Mistake(("objective", other), what, None, wanted, "leave one of them out")
+    for field in (f for f in ObjectiveEntry.model_fields if f in objective.model_fields_set and f not in WORTHS):
+        what = f"the objective has {name}, which takes its place"
+        wanted = f"no field beside {name}"
+        step = f"leave it out: {{{name}: {got}}} says all"
+        yield Mistake(("objective", field), what, format_value(getattr(objective, field)), wanted, step)
+    if _accuracy_kind(entry) == "rank-sum":
+        wanted = "the accuracy product or measured, of which a point is 0.01"
+        step = "choose one of these, or state weights: {kind: weighted, beta: 0.05}"
+        yield Mistake(at, "a sum of ranks has no points of accuracy", got, wanted, step)
+
+
 def _largest_accuracy(entry: PipelineEntry) -> int:
     """Ranks give each task an accuracy of up to 1, and are summed; the other kinds are fractions."""
     return len(entry.tasks) if _accuracy_kind(entry) == "rank-sum" else 1
@@ -144,9 +173,15 @@ def _check_money(entry: PipelineEntry) -> Iterator[Mistake]:
     if entry.budget.cost_per_hour is not None:
         got = format_value(entry.budget.cost_per_hour)
         yield Mistake(("budget", "cost_per_hour"), "a budget of money needs prices", got, None, step)
-    if isinstance(entry.objective, ObjectiveEntry) and entry.objective.cost == "money":
+    if not isinstance(entry.objective, ObjectiveEntry):
+        return
+    if entry.objective.cost == "money":
         what = "an objective that counts money needs prices"
         yield Mistake(("objective", "cost"), what, "'money'", None, f"{step}, or count cores")
+    if (worth := entry.objective.point_worth_per_hour) is not None:
+        what = "what accuracy is worth in money needs prices"
+        at: FieldPath = ("objective", "point_worth_per_hour")
+        yield Mistake(at, what, f"{worth:g}", None, f"{step}, or say it in cores: point_worth_cores")
 
 
 def _check_prices(entry: PipelineEntry) -> Iterator[Mistake]:

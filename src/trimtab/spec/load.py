@@ -34,6 +34,7 @@ from trimtab.spec.schema import (
     EdgeEntry,
     InstanceEntry,
     ObjectiveEntry,
+    ObjectiveKind,
     PipelineEntry,
     PricesEntry,
     TaskEntry,
@@ -140,9 +141,14 @@ def _edges(entry: TaskEntry) -> Mapping[str, EdgeEntry]:
     return entry.after if isinstance(entry.after, dict) else {name: EdgeEntry() for name in entry.after}
 
 
-def _objective(entry: str | ObjectiveEntry) -> Objective:
+def _objective(entry: ObjectiveKind | ObjectiveEntry) -> Objective:
     if not isinstance(entry, ObjectiveEntry):
-        return Objective(entry)  # type: ignore[arg-type]  # one of the kinds, as the schema has checked
+        return Objective(entry)
+    if entry.point_worth_cores is not None:
+        return Objective.exchange(entry.point_worth_cores, "cores")
+    if entry.point_worth_per_hour is not None:
+        return Objective.exchange(entry.point_worth_per_hour, "money")
+    assert entry.kind is not None  # one of the three is there, as was checked
     weights = {name: weight for name in WEIGHTS if (weight := getattr(entry, name)) is not None}
     return Objective(entry.kind, **weights, accuracy_floor=entry.accuracy_floor, cost=entry.cost)
 

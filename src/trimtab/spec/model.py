@@ -94,7 +94,8 @@ class Objective:
         `cheapest`: hold the SLO first, then the least cost at an accuracy of at least `accuracy_floor`, then the
         highest accuracy, then the smallest batches.
         `weighted`: `alpha`·accuracy - `beta`·cost - `gamma`·load time - `delta`·Σ batch. With `gamma` 0 it is the
-        objective of IPA (JSys 2024), with `delta` 0 that of InfAdapter (EuroMLSys 2023).
+        objective of IPA (JSys 2024), with `delta` 0 that of InfAdapter (EuroMLSys 2023). `exchange` makes one from what
+        accuracy is worth.
 
     Load time is what a change of plan waits for: the longest load of a task's new replicas or variants, seconds, summed
     over the tasks.
@@ -109,6 +110,19 @@ class Objective:
     """Of the pipeline, by its accuracy model. Set just for `cheapest`."""
     cost: Literal["cores", "money"] = "cores"
     """What cost means: cores held, or money per hour by the pipeline's prices."""
+    point_worth: float | None = None
+    """What one point of accuracy (0.01) is worth, in what `cost` counts, where the objective was stated so; the weights
+    follow from it. None: it was not. Nothing decides by it, but people are told in its words."""
+
+    @classmethod
+    def exchange(cls, point_worth: float, cost: Literal["cores", "money"] = "cores") -> Objective:
+        """The weights with which one point of accuracy (0.01) is worth `point_worth` (above 0) cores, or money an hour.
+
+        Cores are then held as long as so many of them bring one more point. Batches decide between plans that are
+        worth the same: one more in a batch costs a hundred-thousandth of a core, or of a unit of money an hour.
+        """
+        beta = 0.01 / point_worth
+        return cls("weighted", 1.0, beta, 0.0, 1e-5 * beta, cost=cost, point_worth=point_worth)
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,15 +101,32 @@ class BudgetEntry(Entry):
     """Money for an hour, in the currency of the prices. Default: no limit but the others."""
 
 
+def _one_of(*fields: str) -> ConfigDict:
+    """For editors: exactly one of these fields is there."""
+    return ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in fields]})
+
+
 ObjectiveKind = Literal["accurate-under-budget", "cheapest", "weighted"]
 _LONE_OBJECTIVES = WithJsonSchema({"type": "string", "enum": ["accurate-under-budget", "weighted"]})
 _Weight = Annotated[float | None, Field(ge=0), Wanted("a number of at least 0")]
 
 
 class ObjectiveEntry(Entry):
-    """What is maximised, with its weights."""
+    """What is maximised: what accuracy is worth, or a kind with its weights."""
 
-    kind: ObjectiveKind
+    model_config = _one_of("kind", "point_worth_cores", "point_worth_per_hour")
+
+    point_worth_cores: Annotated[
+        float | None, Field(ge=1e-6, le=1e9), Wanted("a number of cores above 0, from 1e-6 to 1e9, such as 4")
+    ] = None
+    """Hold the SLO, then add cores as long as this many bring at least one more point of accuracy (0.01). In the place
+    of a kind."""
+    point_worth_per_hour: Annotated[
+        float | None, Field(ge=1e-6, le=1e9), Wanted("an amount of money above 0, from 1e-6 to 1e9, such as 0.30")
+    ] = None
+    """Hold the SLO, then spend as long as this much an hour brings at least one more point of accuracy (0.01). In the
+    place of a kind; needs prices."""
+    kind: ObjectiveKind | None = None
     """`accurate-under-budget`: hold the SLO, then the highest accuracy within the budget, then the least cost.
     `cheapest`: hold the SLO, then the least cost at an accuracy of at least `accuracy_floor`. `weighted`: alpha times
     accuracy, less beta times cost, less gamma times load time, less delta times batch sizes."""
@@ -157,11 +174,6 @@ class AccuracyEntry(Entry):
 
 
 _Price = Annotated[float, Field(ge=0), Wanted("a price of at least 0")]
-
-
-def _one_of(*fields: str) -> ConfigDict:
-    """For editors: exactly one of these fields is there."""
-    return ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in fields]})
 
 
 class InstanceEntry(Entry):
@@ -245,11 +257,11 @@ class PipelineEntry(Entry):
         Annotated[ObjectiveKind, _LONE_OBJECTIVES, form("kind")] | Annotated[ObjectiveEntry, form("weights")],
         by_type("weights", "kind"),
         Wanted(
-            "accurate-under-budget, weighted, or a mapping such as {kind: weighted, alpha: 1, beta: 0.05} or "
-            "{kind: cheapest, accuracy_floor: 0.8}"
+            "accurate-under-budget, weighted, or a mapping such as {point_worth_cores: 4}, "
+            "{kind: cheapest, accuracy_floor: 0.8} or {kind: weighted, alpha: 1, beta: 0.05}"
         ),
     ] = "accurate-under-budget"
-    """What is maximised: a kind, or a mapping of a kind and its weights."""
+    """What is maximised: a kind, or a mapping of what accuracy is worth, or of a kind and its weights."""
     prices: Annotated[PricesEntry, Wanted("a mapping such as {core_hour: 0.04, currency: USD}")] = PricesEntry()
     """What is paid for what is held. Default: unknown."""
     accuracy: Annotated[

@@ -173,7 +173,7 @@ def read_trace(path: Path, *, column: str | None = None) -> Trace:
     Raises:
         TraceError: the file cannot be read or holds something that is no trace; says which line, what and what instead.
     """
-    lines = _lines(path)
+    lines = text_lines(path, "trace", "count")
     first = next((text for _, text in lines if text), "")
     if _is_header(first):
         counts = _from_csv(path, lines, column)
@@ -199,44 +199,53 @@ def write_trace(trace: Trace, path: Path, *, comments: Sequence[str] = ()) -> No
         raise TraceError("the trace cannot be written", where=str(path), got=error.strerror) from error
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
-    """(number, text) of each line that is no comment, blank lines at the end left out."""
+def text_lines(path: Path, what: str, of: str) -> list[tuple[int, str]]:
+    """(number, text) of each line that is no comment, blank lines at the end left out.
+
+    Args:
+        path: the file, which may be compressed.
+        what: what it holds, for errors.
+        of: what each of its lines is, for errors.
+
+    Raises:
+        TraceError: the file cannot be read, is no text, is too large, or has no line.
+    """
+    wanted = f"one {of} per line"
     kept: list[tuple[int, str]] = []
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             data = file.read(BYTES_LIMIT + 1)
     except FileNotFoundError:
-        raise TraceError("there is no such trace file", where=str(path)) from None
+        raise TraceError(f"there is no such {what} file", where=str(path)) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TraceError("the compressed file is damaged", where=str(path), got=str(error)) from error
     except OSError as error:
-        raise TraceError("the trace cannot be read", where=str(path), got=error.strerror) from error
+        raise TraceError(f"the {what} cannot be read", where=str(path), got=error.strerror) from error
     if len(data) > BYTES_LIMIT:
-        raise TraceError("the file is too large for a trace", where=str(path), wanted=f"at most {BYTES_LIMIT:,} bytes")
+        most = f"at most {BYTES_LIMIT:,} bytes"
+        raise TraceError(f"the file is too large for a {what}", where=str(path), wanted=most)
     for number, raw in enumerate(data.splitlines(), start=1):
         if len(raw) > LINE_LIMIT:
             raise TraceError(
-                "a line is too long for a trace",
+                f"a line is too long for a {what}",
                 where=f"{path}, line {number}",
                 got=f"{len(raw):,} bytes",
-                wanted="one count per line",
+                wanted=wanted,
             )
         try:
             text = raw.decode("utf-8-sig").strip()
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:
-            raise TraceError(
-                "the file is not text", where=f"{path}, line {number}", got="binary data", wanted="one count per line"
-            )
+            raise TraceError("the file is not text", where=f"{path}, line {number}", got="binary data", wanted=wanted)
         if not text.startswith("#"):
             kept.append((number, text))
         if len(kept) > SECONDS_LIMIT:
-            raise TraceError("the trace is too long", where=str(path), wanted=f"at most {SECONDS_LIMIT:,} seconds")
+            raise TraceError(f"the {what} is too long", where=str(path), wanted=f"at most {SECONDS_LIMIT:,} seconds")
     while kept and not kept[-1][1]:
         kept.pop()
     if not kept:
-        raise TraceError("the trace is empty", where=str(path), wanted="one count per line")
+        raise TraceError(f"the {what} is empty", where=str(path), wanted=wanted)
     return kept
 
 

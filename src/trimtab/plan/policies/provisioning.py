@@ -24,7 +24,7 @@ from trimtab.plan.options import Rules
 from trimtab.plan.policies.base import NEVER_AGAIN, result
 from trimtab.plan.policies.pinned import PinnedSettings, pinned_variants
 from trimtab.plan.policies.settings import override
-from trimtab.plan.policies.trimtab import UTILISATION_CAP
+from trimtab.plan.pool import UTILISATION_CAP
 from trimtab.spec.model import Objective
 
 

@@ -15,7 +15,7 @@ from trimtab.plan.latency import core_seconds, group_times, known_shapes, table_
 from trimtab.plan.model import PlanRequest, PlanResult, TaskPlan
 from trimtab.plan.options import Rules, candidates
 from trimtab.plan.policies.base import NEVER_AGAIN, result
-from trimtab.plan.policies.trimtab import UTILISATION_CAP
+from trimtab.plan.pool import UTILISATION_CAP
 
 
 class _StaticPolicy(ABC):

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trimtab.plan.choose import Chosen, choose
-from trimtab.plan.model import PlanRequest, PlanResult
+from trimtab.plan.accuracy import coupled_tasks
+from trimtab.plan.choose import Chosen, best_at, choose
+from trimtab.plan.model import Plan, PlanRequest, PlanResult, TaskPlan
 from trimtab.plan.options import Rules
 from trimtab.plan.policies.base import result
-from trimtab.plan.residents import with_residents
+from trimtab.plan.pool import UTILISATION_CAP
+from trimtab.plan.residents import with_freedoms, with_residents
 from trimtab.plan.uncertainty import settle
-
-UTILISATION_CAP = 0.85
-"""Largest utilisation planned for by the tail model. Above it a queue's tail grows like 1/(1 - ρ), faster than a
-profile is exact."""
+from trimtab.plan.widen import widened
+from trimtab.spec.model import Objective
 
 
 class TrimtabPolicy:
     """Exact optimum of the pipeline's objective within its latency model."""
 
     name = "trimtab"
-    decides = frozenset({"variant", "replicas", "cores", "batch", "resident", "per-batch variant", "rate"})
+    decides = frozenset({"variant", "replicas", "cores", "batch", "resident", "per-batch variant", "rate", "adjust"})
 
     def propose(self, request: PlanRequest) -> PlanResult:
         """The best plan that holds the SLO at the request's rate, or the one that holds it at the largest rate.
@@ -33,16 +33,22 @@ class TrimtabPolicy:
         """
         objective, rules = request.pipeline.objective, rules_for(request)
         notes: tuple[str, ...] = ()
+        if request.at_once and request.current is not None:
+            return self._adjust(request, request.current, objective, rules)
+        if not rules.pooled and request.surge_rps is not None:  # what cannot step down has to hold the surge itself
+            request = replace(request, rate_rps=max(request.rate_rps, request.surge_rps))
         if request.scenarios:
             rate_rps, chosen, words = settle(request, objective, rules)
             request, notes = replace(request, rate_rps=rate_rps), (words,)
         else:
             chosen = choose(request, objective, rules)
+            if not chosen.feasible and rules.pooled and request.surge_rps is not None:
+                chosen = choose(replace(request, surge_rps=None), objective, rules)
         plans, left_out = with_residents(request, chosen.allocations)
         return result(
             self.name,
             request,
-            plans,
+            widened(request, plans),
             feasible=chosen.feasible,
             reason=_reason(chosen, objective.kind, rules.utilisation_cap),
             latency_model=rules.latency_model,
@@ -52,10 +58,30 @@ class TrimtabPolicy:
         )
 
 
+    def _adjust(self, request: PlanRequest, current: Plan, objective: Objective, rules: Rules) -> PlanResult:
+        """The best that the plan in force becomes at once; itself, where nothing better holds the SLO."""
+        chosen = best_at(request, request.rate_rps, objective, rules)
+        if chosen is None:
+            return result(
+                self.name, request, current.tasks, feasible=False, reason="nothing that changes at once holds the SLO",
+                latency_model=rules.latency_model, objective=objective,
+            )  # fmt: skip
+        tasks = {}
+        for name, groups in chosen.allocations.items():
+            before = current.tasks[name]
+            tasks[name] = with_freedoms(request, TaskPlan(name, tuple(groups), before.resident))
+        return result(
+            self.name, request, widened(request, tasks), feasible=True, reason="the best that changes at once",
+            latency_model=rules.latency_model, objective=objective,
+        )  # fmt: skip
+
+
 def rules_for(request: PlanRequest) -> Rules:
     """What options may be for the default policy: as the pipeline says, and as far as the plant can split traffic."""
     planning = request.pipeline.planning
     cap = UTILISATION_CAP if planning.latency == "tail" else 1.0
+    if planning.latency == "tail" and request.limits.in_place_variants and not coupled_tasks(request.pipeline):
+        return Rules(planning.latency, cap, pooled=True)
     return Rules(planning.latency, cap, mix=min(planning.mix, request.limits.max_allocations_per_task))
 
 

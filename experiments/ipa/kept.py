@@ -1,0 +1,122 @@
+"""Runs that are kept: one small JSON file each, called by the digest of what was asked, so that a sweep can go on.
+
+Its file also says which code made it: a digest of the sources. A run of other code is not the answer, unless the one
+who asks says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+from experiments.data import found
+from experiments.ipa.entrants import Entrant, play
+from experiments.results import mean
+
+import trimtab
+from trimtab.sim.model import Draw
+from trimtab.sim.result import SimSummary
+
+Reuse = Literal["same-code", "published", "all"]
+REUSES: tuple[Reuse, ...] = get_args(Reuse)
+"""Which kept runs are taken: those made by the very code that runs now; those of published policies whatever the code;
+all whatever the code."""
+
+_NOT_IN_A_RUN = ("cli", "load", "report", "runtime", "testing")
+"""Folders of Trimtab that no simulated run goes through."""
+_SET_UP = ("contenders.py", "entrants.py", "measurements.py", "published.py", "scaling.py", "workloads.py")
+_READ = ("profiles_reconstructed", "profiles_measured", "variants", "experiment_configs", "workload_patterns")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One run that is asked for."""
+
+    data: Path
+    folder: Path
+    """Where runs are kept."""
+    pipeline: str
+    workload: str
+    entrant: Entrant
+    seed: int
+    draw: Draw
+    slower: float
+    seconds: int
+    """How much of the pattern is played."""
+    code: str
+    """Digest of the code and of the published measurements, from `digest`."""
+    reuse: Reuse
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        entrant = replace(self.entrant, label="")
+        asked = (self.pipeline, self.workload, entrant, self.seed, self.draw, self.slower, self.seconds)
+        return self.folder / f"{hashlib.sha256(repr(asked).encode()).hexdigest()[:20]}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run in figures."""
+
+    pipeline: str
+    workload: str
+    label: str
+    seed: int
+    plant: str
+    forecaster: str
+    code: str
+    notes: tuple[str, ...]
+    summary: SimSummary
+    accuracy_over_time: float | None
+    """Mean over stretches of ten seconds of the mean accuracy of each, as a planner's objective counts it: a quiet
+    second weighs as much as a busy one. None where nothing was answered."""
+
+
+def outcome(case: Case) -> Outcome:
+    """The run, kept or made now and kept."""
+    known = kept(case)
+    if known is not None:
+        return known
+    result = play(
+        case.data, case.pipeline, case.workload, case.entrant, case.seed, case.draw, case.slower, case.seconds
+    )
+    run, shown = result.run, [accuracy for accuracy in result.series.accuracy if accuracy is not None]
+    made = Outcome(
+        case.pipeline, case.workload, case.entrant.label, case.seed, run.plant, run.forecaster, case.code, run.notes,
+        result.summary, mean(shown) if shown else None,
+    )  # fmt: skip
+    partial = case.path.with_suffix(".part")
+    partial.write_bytes(msgspec.json.encode(made))
+    partial.replace(case.path)
+    return made
+
+
+def kept(case: Case) -> Outcome | None:
+    """The run, if it is kept and may be taken; under the entrant's name of now."""
+    try:
+        known = msgspec.json.decode(case.path.read_bytes(), type=Outcome)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    theirs = case.entrant.role in ("family", "stated")
+    taken = case.reuse == "all" or (case.reuse == "published" and theirs) or known.code == case.code
+    return replace(known, label=case.entrant.label) if taken else None
+
+
+def digest(data: Path) -> str:
+    """Of what makes a run: Trimtab's sources up to the simulator, these experiments', and the published measurements.
+
+    Raises:
+        DataError: the measurements are not there.
+    """
+    package, here = Path(trimtab.__file__).parent, Path(__file__).parent
+    made_by = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in _NOT_IN_A_RUN]
+    made_by += [here / name for name in _SET_UP] + sorted(here.glob("*.yaml"))
+    made_by += [found(data, f"ipa/{name}.csv") for name in _READ]
+    told = hashlib.sha256()
+    for path in sorted(made_by):
+        told.update(path.name.encode() + b"\0" + path.read_bytes())
+    return told.hexdigest()[:20]

@@ -1,0 +1,442 @@
+"""What a pool of replicas does whose dispatcher may step down: one queue, several variants, the choice per batch.
+
+The dispatcher (`dispatch.kernels.choose`) takes the most accurate variant that lets the backlog drain within a
+*patience*, else a cheaper one. So what waits is bounded by the patience, whatever the load, as long as the fastest
+variant keeps up; what gives way is accuracy. That is planned for here:
+
+- **Latency**: service of the dearest variant, after a wait of at most the patience. `PRESSURE` of the SLO may be waited
+  for over a whole path, each task's part in proportion to its service; so a task's wait and service take at most its
+  service × (1 + `PATIENCE`), and tasks that fit the SLO with that fit it under any backlog that the dispatcher allows.
+- **Accuracy**: with w_v slot-seconds an item at variant v and c slots, the best mix of two variants whose work fits,
+  Σ f_v·λ·w_v ≤ U·c. This is the linear programme over all variants: one constraint, so at most two are mixed.
+- **U**, the share of the slots that can be kept busy, is what waiting room buys. The number of batches in the system is
+  taken as a birth-and-death chain whose service slows down or speeds up with the queue as the dispatcher's does (a
+  threshold policy; J. R. Jackson, Management Science 10(1), 1963, gives queues with rates that depend on their length).
+  Above c batches the steps' ratios are raised to 2/(ca²/b + cs²), which gives the queue the decay of heavy traffic
+  (J. F. C. Kingman 1962): exact for exponential service, a correction for steady service.
+- **Surge**: the fastest variant has to carry the rate that may come before cores can follow, at `UTILISATION_CAP`.
+  Where its own tail (`latency.batch_terms`) takes longer than all of the above, that is the pool's latency.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from trimtab.compiled import kernel
+from trimtab.plan.accuracy import variant_scores
+from trimtab.plan.latency import Tail, batch_terms
+from trimtab.plan.tables import Floats, Ints, TaskTable, task_table
+from trimtab.profile.model import Profile
+from trimtab.queueing.erlang import blocking_after, blocking_between
+from trimtab.queueing.ggc import peakedness
+from trimtab.spec.model import Pipeline
+
+PRESSURE = 0.35
+"""Share of a task's part of the SLO that the backlog left behind may take at a variant before a cheaper one is used."""
+ANSWER_SHARE = 0.05
+"""Share of a request's time kept free for its answer's way out: the dispatcher works towards that much less. Under
+overload all that is served finishes just before its deadline; without a margin much of it would reach clients late."""
+PATIENCE = PRESSURE / (1.0 - PRESSURE - ANSWER_SHARE)
+"""Longest wait as a multiple of the service time, where a path's service takes all the time that waiting leaves it."""
+UTILISATION_CAP = 0.85
+"""Largest utilisation planned for by the tail model, and by the fastest variant in a surge. Above it a queue's tail
+grows like 1/(1 - ρ), faster than a profile is exact."""
+_BETTER = 1.01
+"""A larger batch has to serve so many times the rate of a smaller one to be worth planning for."""
+_FULL = 1e-4
+"""A pool whose accuracy is as near as this to its dearest variant's gains nothing by more replicas."""
+_NEVER = 1e-12
+"""Chains are cut where what is left weighs less than this."""
+_KEPT = 16
+"""Tables whose pools are kept."""
+_ROUNDING = 1e-9
+_STEADY = 0.05
+"""Least variability of arrivals and service together that a chain is thought to have."""
+_NOTHING = [[0.0] * 4] * 2
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTable:
+    """The pools that a task's shapes allow, P of them: a dearest variant, a shape and a batch; L ≤ V levels each."""
+
+    shape: Ints
+    """Shape (P,): which of the table's shapes; ascending, and the batches of each ascending."""
+    batch: Ints
+    """Shape (P,): the batch size."""
+    levels: Ints
+    """Shape (P,): variants that it can step through, the dearest one included."""
+    work_s: Floats
+    """Shape (P, V): slot-seconds that an item takes at each level, in the best batch up to this size; descending."""
+    score: Floats
+    """Shape (P, V): what each level brings to the pipeline's accuracy."""
+    variant: Ints
+    """Shape (P, V): which variant each level is."""
+    memory_bytes: Ints
+    """Shape (P,): of all its variants together."""
+    batches: Floats
+    """Shape (P, V, 2, 4): at each level, of a lone item and of the batch of least work: size, mean, spread, scv."""
+
+    def row(self, shape: int, batch: int) -> int | None:
+        """The pool of this shape with the largest batch up to `batch`; None: there is none."""
+        rows = np.flatnonzero((self.shape == shape) & (self.batch <= batch))
+        return int(rows[-1]) if rows.size else None
+
+
+_pools: OrderedDict[tuple[int, tuple[float, ...]], tuple[TaskTable, PoolTable]] = OrderedDict()
+
+
+def pool_table(pipeline: Pipeline, profile: Profile, task: str) -> PoolTable:
+    """The pools of a task, from the cache where its table was asked for before.
+
+    A level is a variant that is no more accurate than the one before, takes less time alone and less work per item.
+    Shapes that are known by a capacity table alone have no pools: it says nothing of single service times.
+    """
+    table = task_table(pipeline, profile, task)
+    accuracy = tuple(pipeline.tasks[task].variants[v].accuracy for v in table.variants)
+    scores = variant_scores(pipeline, task)
+    key = (id(table), (*accuracy, *(scores[v] for v in table.variants)))
+    found = _pools.get(key)
+    if found is None or found[0] is not table:
+        found = _pools[key] = (table, _make(table, accuracy, [scores[v] for v in table.variants]))
+        while len(_pools) > _KEPT:
+            _pools.popitem(last=False)
+    return found[1]
+
+
+def _make(table: TaskTable, accuracy: tuple[float, ...], scores: list[float]) -> PoolTable:
+    variants = len(table.variants)
+    columns: list[tuple[int, int, int, int]] = []
+    ladders: list[tuple[list[float], list[float], list[int], list[list[list[float]]]]] = []
+    peers: dict[tuple[int, int], dict[int, slice]] = {}
+    for j in range(table.variant.size):
+        if table.rate[j] == 0.0:
+            rows = slice(int(table.first[j]), int(table.first[j + 1]))
+            peers.setdefault((int(table.cores[j]), int(table.threads[j])), {})[int(table.variant[j])] = rows
+    for j in range(table.variant.size):
+        if table.rate[j] > 0.0:
+            continue
+        top = int(table.variant[j])
+        rows_of = peers[int(table.cores[j]), int(table.threads[j])]
+        alone = {v: float(table.mean_s[rows.start]) for v, rows in rows_of.items()}
+        below = sorted(
+            (v for v in rows_of if v != top and accuracy[v] <= accuracy[top] and alone[v] < alone[top]),
+            key=lambda v: (-accuracy[v], alone[v]),
+        )
+        best_s = np.inf
+        for i in range(rows_of[top].start, rows_of[top].stop):
+            batch = int(table.batch[i])
+            work = float(table.mean_s[i]) / batch
+            if not table.limit[i] or work * _BETTER > best_s:
+                continue
+            best_s = work
+            steps = [(top, work, i)]
+            for v in below:
+                least = _least_work(table, rows_of[v], batch)
+                if least is not None and least[0] < steps[-1][1]:
+                    steps.append((v, *least))
+            if len(steps) == 1:  # it cannot step down
+                continue
+            pad = variants - len(steps)
+            ladders.append(
+                (
+                    [w for _, w, _ in steps] + [0.0] * pad,
+                    [scores[v] for v, _, _ in steps] + [0.0] * pad,
+                    [v for v, _, _ in steps] + [-1] * pad,
+                    [[_row(table, rows_of[v].start), _row(table, at)] for v, _, at in steps] + [_NOTHING] * pad,
+                )
+            )
+            memory = int(sum(table.memory_bytes[v] for v in (top, *below)))
+            columns.append((j, batch, len(steps), memory))
+    shape, batches, levels, size = zip(*columns, strict=True) if columns else ((),) * 4
+    work_s, score, variant, rows_at = zip(*ladders, strict=True) if ladders else ((),) * 4
+    return PoolTable(
+        shape=np.array(shape, dtype=np.int64),
+        batch=np.array(batches, dtype=np.int64),
+        levels=np.array(levels, dtype=np.int64),
+        work_s=np.array(work_s, dtype=np.float64).reshape(-1, variants),
+        score=np.array(score, dtype=np.float64).reshape(-1, variants),
+        variant=np.array(variant, dtype=np.int64).reshape(-1, variants),
+        memory_bytes=np.array(size, dtype=np.int64),
+        batches=np.array(rows_at, dtype=np.float64).reshape(-1, variants, 2, 4),
+    )
+
+
+def _least_work(table: TaskTable, rows: slice, most: int) -> tuple[float, int] | None:
+    """Least slot-seconds per item in a batch of at most `most`, and the row that says so; None: there is none."""
+    fits = np.flatnonzero(table.batch[rows] <= most) + rows.start
+    if not fits.size:
+        return None
+    work = table.mean_s[fits] / table.batch[fits]
+    return float(work.min()), int(fits[work.argmin()])
+
+
+def _row(table: TaskTable, i: int) -> list[float]:
+    """Batch, mean, spread and scv of a row."""
+    mean = float(table.mean_s[i])
+    return [float(table.batch[i]), mean, max(0.0, float(table.quantile_s[i]) - mean), float(table.scv[i])]
+
+
+def lone_patience_s(pipeline: Pipeline) -> float:
+    """The patience of a pipeline's only task, which has all of the pressure; 0 where there are several."""
+    return PRESSURE * pipeline.slo.latency_s if len(pipeline.tasks) == 1 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """What a pool does at a rate."""
+
+    mean_s: float
+    """With `spread_s` the latency of the pool; infinite where the fastest variant cannot keep up."""
+    spread_s: float
+    score: float
+    """What its mix of variants brings to the pipeline's accuracy."""
+    dearest: float
+    """What its dearest variant alone would bring."""
+    longest_s: float
+    """Service of the dearest variant after the longest wait for it."""
+    capacity: float
+    """Items per second that the fastest variant may be planned to serve."""
+
+    @property
+    def total_s(self) -> float:
+        """The latency of this task alone."""
+        return self.mean_s + self.spread_s
+
+
+def pool_state(
+    pools: PoolTable,
+    row: int,
+    allowed: Collection[int],
+    servers: int,
+    rate: float,
+    ratio: float,
+    arrival_scv: float,
+    tail: Tail,
+    least_patience_s: float,
+) -> PoolState:
+    """What `servers` slots of a pool do at `rate` items per second, stepping down to `allowed` variants alone.
+
+    Args:
+        pools: of the task.
+        row: which pool.
+        allowed: variants, as the table numbers them, that may be used beside the dearest.
+        servers: concurrent slots.
+        rate: items per second.
+        ratio: measured ÷ profiled service time.
+        arrival_scv: squared coefficient of variation between items.
+        tail: which part of the answers may be late.
+        least_patience_s: as `pool_terms`.
+    """
+    levels = [k for k in range(int(pools.levels[row])) if k == 0 or int(pools.variant[row, k]) in allowed]
+    own_s = (float(pools.batches[row, 0, 1, 1]) + float(pools.batches[row, 0, 1, 2]) * tail.stretch) * ratio
+    work_s = pools.work_s[row, levels] * ratio
+    mean, spread2, score = pool_terms(
+        rate, rate, servers, work_s, pools.score[row, levels], len(levels), pools.batches[row, levels], ratio,
+        arrival_scv, tail.late, tail.normal, tail.stretch, least_patience_s,
+    )  # fmt: skip
+    capacity = UTILISATION_CAP * servers / float(work_s[-1])
+    return PoolState(mean, math.sqrt(spread2), score, float(pools.score[row, 0]), (1.0 + PATIENCE) * own_s, capacity)
+
+
+@kernel()
+def pool_terms(
+    rate: float,
+    surge: float,
+    servers: int,
+    work_s: Floats,
+    score: Floats,
+    levels: int,
+    batches: Floats,
+    ratio: float,
+    arrival_scv: float,
+    late: float,
+    normal: float,
+    stretch: float,
+    least_patience_s: float,
+) -> tuple[float, float, float]:
+    """Mean time, squared spread and score of a pool at `rate` items per second; see the module's docstring.
+
+    Args:
+        rate: items per second.
+        surge: items per second that the fastest variant has to carry.
+        servers: concurrent slots.
+        work_s: shape (V,): slot-seconds an item takes at each level, descending, as measured live.
+        score: shape (V,): of each level.
+        levels: how many there are.
+        batches: shape (V, 2, 4): as the `PoolTable`, by level.
+        ratio: measured ÷ profiled service time.
+        arrival_scv: squared coefficient of variation between items.
+        late: as `latency.Tail`.
+        normal: as `latency.Tail`.
+        stretch: as `latency.Tail`.
+        least_patience_s: what may be waited for at least, as far as accuracy goes: in a pipeline of one task all of the
+            pressure is its own.
+    """
+    if surge * work_s[levels - 1] > UTILISATION_CAP * servers * (1.0 + _NEVER):
+        return np.inf, 0.0, float(score[levels - 1])
+    size, mean_s = batches[0, 1, 0], batches[0, 1, 1] * ratio
+    spread_s = batches[0, 1, 2] * ratio * stretch
+    own_s = mean_s + spread_s
+    patience_s = max(PATIENCE * own_s, least_patience_s)
+    variability = max((arrival_scv / size + batches[0, 1, 3]) / 2.0, _STEADY)
+    busy = busy_share(rate, servers, work_s, levels, size, patience_s, variability)
+    mixed = mixed_score(rate / servers, work_s, score, levels, busy)
+    mean_s, spread2 = mean_s + PATIENCE * own_s, spread_s * spread_s
+    fast_mean, fast_spread2 = np.inf, 0.0
+    for i in range(2):
+        some = batches[levels - 1, i]
+        load = surge / some[0] * some[1] * ratio
+        if load >= servers:
+            continue
+        peaks = peakedness(arrival_scv / some[0])
+        below = int(servers / peaks)
+        whole = blocking_after(1.0, 1, below, load / peaks)
+        blocking = blocking_between(whole, below, servers / peaks, load / peaks)
+        takes, vary2 = batch_terms(
+            blocking, load, servers, int(some[0]), some[1] * ratio, some[2] * ratio * stretch, some[3],
+            surge, arrival_scv, late, normal,
+        )  # fmt: skip
+        if takes + math.sqrt(vary2) < fast_mean + math.sqrt(fast_spread2):
+            fast_mean, fast_spread2 = takes, vary2
+    if fast_mean + math.sqrt(fast_spread2) > mean_s + math.sqrt(spread2):
+        return fast_mean, fast_spread2, mixed
+    return mean_s, spread2, mixed
+
+
+@kernel()
+def mixed_score(per_slot: float, work_s: Floats, score: Floats, levels: int, busy: float) -> float:
+    """The best mean score of what each slot gets, `per_slot` items per second, if `busy` of its time can be used."""
+    if per_slot * work_s[0] <= busy * (1.0 + _ROUNDING):
+        return float(score[0])
+    best = float(score[levels - 1])
+    for k in range(1, levels):
+        used = per_slot * work_s[k]
+        if used <= busy:
+            part = (busy - used) / (per_slot * work_s[0] - used)
+            best = max(best, float(score[k] + part * (score[0] - score[k])))
+    return best
+
+
+@kernel()
+def busy_share(
+    rate: float, servers: int, work_s: Floats, levels: int, batch: float, patience_s: float, variability: float
+) -> float:
+    """Mean share of the slots that are busy under a dispatcher that steps down: the birth-and-death chain at the top.
+
+    Level k serves while what waits would drain within the patience at level k, the last one beyond that.
+    """
+    total, busy, weight = 1.0, 0.0, 1.0
+    level, room = 0, patience_s * servers / (work_s[0] * batch)
+    j = 0
+    while True:
+        j += 1
+        while level < levels - 1 and j - servers > room:
+            level += 1
+            room = patience_s * servers / (work_s[level] * batch)
+        load = rate * work_s[level]
+        if j <= servers:
+            weight *= load / j
+            share = j / servers
+        else:
+            step = (load / servers) ** (1.0 / variability)
+            share = 1.0
+            if level == levels - 1:
+                if step >= 1.0:
+                    return 1.0
+                rest = weight * step / (1.0 - step)
+                return float((busy + rest) / (total + rest))
+            weight *= step
+        total += weight
+        busy += weight * share
+        if weight > 1e200:
+            total, busy, weight = total / weight, busy / weight, 1.0
+        if weight < _NEVER * total and load < j:
+            return float(busy / total)
+
+
+@kernel(
+    "int64(int64[::1], int64[::1], int64[::1], float64[:,::1], float64[:,::1], float64[:,:,:,::1], int64[::1], "
+    "int64[::1], boolean[::1], float64, float64, float64, float64, float64, float64, float64, float64, "
+    "int64, int64, int64, int64[:,::1], float64[:,::1])"
+)
+def list_pools(
+    shape: Ints,
+    batch: Ints,
+    levels: Ints,
+    work_s: Floats,
+    score: Floats,
+    batches: Floats,
+    cores: Ints,
+    threads: Ints,
+    usable: np.ndarray,
+    ratio: float,
+    rate: float,
+    surge: float,
+    arrival_scv: float,
+    late: float,
+    normal: float,
+    stretch: float,
+    least_patience_s: float,
+    most_replicas: int,
+    most_cores: int,
+    most_batch: int,
+    found: Ints,
+    terms: Floats,
+) -> int:
+    """Write the pools that hold `rate`, and `surge` at their fastest; their number, or the room it takes, negative.
+
+    Replicas run from the fewest whose fastest variant carries the surge to those that need not step down.
+
+    Args:
+        shape: of the `PoolTable`, as all columns up to `batches`.
+        batch: of the table.
+        levels: of the table.
+        work_s: of the table.
+        score: of the table.
+        batches: of the table.
+        cores: of the `TaskTable`.
+        threads: of the `TaskTable`.
+        usable: shape (J,): shapes to consider.
+        ratio: measured ÷ profiled service time.
+        rate: items per second.
+        surge: items per second that may come before cores can follow.
+        arrival_scv: squared coefficient of variation between items.
+        late: as `latency.Tail`.
+        normal: as `latency.Tail`.
+        stretch: as `latency.Tail`.
+        least_patience_s: as `pool_terms`.
+        most_replicas: of one pool.
+        most_cores: of one pool.
+        most_batch: largest batch size.
+        found: shape (room, 3): gets row of the `PoolTable`, replicas and batch.
+        terms: shape (room, 3): gets mean, squared spread and score.
+    """
+    n, room = 0, found.shape[0]
+    own_work = np.empty(work_s.shape[1])
+    for p in range(shape.size):
+        j = shape[p]
+        if not usable[j] or batch[p] > most_batch:
+            continue
+        slots = int(cores[j] // threads[j])
+        last = int(levels[p])
+        for k in range(last):
+            own_work[k] = work_s[p, k] * ratio
+        each = UTILISATION_CAP * slots / own_work[last - 1]
+        fewest = max(1, math.ceil(surge / each * (1.0 - _ROUNDING)))
+        for replicas in range(fewest, min(most_replicas, most_cores // cores[j]) + 1):
+            mean, spread2, mixed = pool_terms(
+                rate, surge, replicas * slots, own_work, score[p], last, batches[p], ratio,
+                arrival_scv, late, normal, stretch, least_patience_s,
+            )  # fmt: skip
+            if n < room:
+                found[n, 0], found[n, 1], found[n, 2] = p, replicas, batch[p]
+                terms[n, 0], terms[n, 1], terms[n, 2] = mean, spread2, mixed
+            n += 1
+            if mixed >= score[p, 0] - _FULL:
+                break
+    return n if n <= room else -n
