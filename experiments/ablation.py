@@ -2,8 +2,9 @@
 
     python experiments/ablation.py --data ../shared/data --out out/experiments/ablation
 
-InfAdapter's service with its weights, on both windows and on six of twenty minutes from the hour on; two of IPA's
-pipelines under two load patterns, at the accuracy that IPA was published with. `trouble/ideas.py` says what is done.
+InfAdapter's service with its weights, on both windows and on six of twenty minutes from the hour on, and on both windows
+at the accuracy that InfAdapter delivers there; two of IPA's pipelines under two load patterns, at the accuracy that IPA
+was published with. `trouble/ideas.py` says what is done.
 
 The objective is the one that is asked for: in points of accuracy, less the cores' weight; or, where an accuracy is
 given, the cores held, less being better. Changes are against the full policy, with the same seeds: for each seed the
@@ -26,18 +27,34 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from experiments.command import Options, console, parser, run
 from experiments.results import Cell, mean, over_seeds, show, write_csv
+from experiments.robustness import Case as Trial
+from experiments.robustness import met as tried
 from experiments.sweep import results
 from experiments.trouble.ideas import BESIDE, BOUNDS, FREE, FULL, KNOWN, ORACLE, VARIANTS, WRONG
-from experiments.trouble.scenes import HOURS, OURS, SERVICE, Place, play, scene
+from experiments.trouble.scenes import CHEAPEST, HOURS, OURS, SERVICE, Place, play, scene
+from experiments.trouble.troubles import NONE
 
 from trimtab.report.comparison import spread
 from trimtab.sim.result import SimSummary
 from trimtab.spec.model import Objective
 
-PLACES = (
-    *(Place(SERVICE, load) for load in ("bursty", "steady", *HOURS)),
-    *(Place(pipeline, load) for pipeline in ("video", "audio-qa") for load in ("bursty", "fluctuating")),
-)
+WINDOWS = tuple(Place(SERVICE, load) for load in ("bursty", "steady"))
+HOURLY = tuple(Place(SERVICE, load) for load in HOURS)
+PIPELINES = tuple(Place(pipeline, load) for pipeline in ("video", "audio-qa") for load in ("bursty", "fluctuating"))
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A place, and what is asked for there."""
+
+    place: Place
+    floor: float | None = None
+    """The least accuracy, at InfAdapter's service; None: its weights."""
+
+    @property
+    def family(self) -> str:
+        """Those whose objectives can be put together."""
+        return self.place.family if self.floor is None else f"{self.place.family}, cheapest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +62,7 @@ class Case:
     """One run."""
 
     data: Path
-    place: Place
+    setup: Setup
     variant: str
     """One of `VARIANTS`."""
     seed: int
@@ -67,8 +84,8 @@ class Outcome:
     """Points by which accuracy is below the one asked for; 0 where none was."""
 
 
-Outcomes = dict[tuple[Place, str, int], Outcome]
-"""By place, variant and seed."""
+Outcomes = dict[tuple[Setup, str, int], Outcome]
+"""By setup, variant and seed."""
 Figure = Callable[[Outcome], float]
 
 
@@ -88,19 +105,20 @@ def judged(case: Case, summary: SimSummary, objective: Objective) -> Outcome:
 
 def met(case: Case) -> Outcome:
     """Run a case."""
-    made = scene(case.data, case.place, OURS, case.seed)
+    setup = case.setup
+    made = scene(case.data, setup.place, OURS if setup.floor is None else CHEAPEST, case.seed, setup.floor)
     objective = made.pipeline.objective
     return judged(case, play(VARIANTS[case.variant](made)).summary, objective)
 
 
 def by_seed(found: Outcomes, family: str, variant: str, figure: Figure, beside: str | None = None) -> list[float]:
-    """For each seed, the mean over a family's places of a figure, or of its change against another variant."""
+    """For each seed, the mean over a family's setups of a figure, or of its change against another variant."""
     seeds = sorted({seed for _, _, seed in found})
-    places = [place for place, name, seed in found if (name, seed) == (variant, seeds[0]) and place.family == family]
+    setups = [setup for setup, name, seed in found if (name, seed) == (variant, seeds[0]) and setup.family == family]
     return [
         mean(
-            figure(found[place, variant, seed]) - (figure(found[place, beside, seed]) if beside else 0.0)
-            for place in places
+            figure(found[setup, variant, seed]) - (figure(found[setup, beside, seed]) if beside else 0.0)
+            for setup in setups
         )
         for seed in seeds
     ]
@@ -146,13 +164,13 @@ def row(found: Outcomes, family: str, variant: str) -> dict[str, Cell]:
         "variant": variant,
         "violations %": now["violations"],
         "accuracy %": now["accuracy"],
-        "cores held": mean(by_seed(found, family, variant, lambda o: o.cores)),
+        "cores": mean(by_seed(found, family, variant, lambda o: o.cores)),
         "objective": now["objective"],
-        "below the floor": now["missed"],
-        "violations, change": "" if variant == FULL else over_seeds(change["violations"], 3),
-        "accuracy, change": "" if variant == FULL else over_seeds(change["accuracy"], 3),
-        "objective, change": "" if variant == FULL else over_seeds(change["objective"], 3),
-        "the idea": verdict(change["violations"], change["objective"], change["missed"]) if idea else "",
+        "missed": now["missed"],
+        "Δ violations": "" if variant == FULL else over_seeds(change["violations"], 3),
+        "Δ accuracy": "" if variant == FULL else over_seeds(change["accuracy"], 3),
+        "Δ objective": "" if variant == FULL else over_seeds(change["objective"], 3),
+        "idea": verdict(change["violations"], change["objective"], change["missed"]) if idea else "",
     }
 
 
@@ -170,31 +188,39 @@ def distance(found: Outcomes, family: str) -> dict[str, Cell]:
         "oracle": bound,
         "trimtab": mean(by_seed(found, family, FULL, lambda o: o.objective)),
         "distance": over_seeds(whole, 3),
-        "of the bound, %": 100.0 * mean(whole) / abs(bound),
+        "of the bound, %": 100.0 * mean(whole) / abs(bound) if bound else None,
         "forecast": over_seeds(foreseen, 3),
         "switching": over_seeds(free, 3),
         "latency model": over_seeds(left, 3),
     }
 
 
-def place_row(found: Outcomes, place: Place, variant: str) -> dict[str, Cell]:
-    """A variant's figures at one place."""
-    runs = [each for (where, name, _), each in found.items() if (where, name) == (place, variant)]
+def setup_row(found: Outcomes, setup: Setup, variant: str) -> dict[str, Cell]:
+    """A variant's figures in one setup."""
+    runs = [each for (where, name, _), each in found.items() if (where, name) == (setup, variant)]
     return {
-        "place": place.name,
+        "family": setup.family,
+        "place": setup.place.name,
         "variant": variant,
         "violations_percent": mean(each.violations for each in runs),
         "accuracy_percent": mean(each.accuracy for each in runs),
         "cores_held": mean(each.cores for each in runs),
         "objective": mean(each.objective for each in runs),
-        "below_the_floor_points": mean(each.missed for each in runs),
+        "missed_points": mean(each.missed for each in runs),
     }
+
+
+def floors(asked: Options) -> dict[Place, float]:
+    """What InfAdapter as published delivers on its windows."""
+    cases = [Trial(asked.data, place, place.published, NONE, seed) for place in WINDOWS for seed in range(asked.seeds)]
+    runs = results(tried, cases, asked.processes, "InfAdapter")
+    return {place: mean(each.summary.accuracy for each in runs if each.case.place == place) for place in WINDOWS}
 
 
 def unpaid(table: Sequence[dict[str, Cell]]) -> str:
     """The ideas without which nothing is worse anywhere, in a sentence."""
-    ideas = dict.fromkeys(str(line["variant"]) for line in table if line["the idea"])
-    worth = {str(line["variant"]) for line in table if line["the idea"] in ("pays", "trades")}
+    ideas = dict.fromkeys(str(line["variant"]) for line in table if line["idea"])
+    worth = {str(line["variant"]) for line in table if line["idea"] in ("pays", "trades")}
     if not ideas:
         return "One seed cannot tell which ideas pay."
     left = [name for name in ideas if name not in worth]
@@ -203,20 +229,24 @@ def unpaid(table: Sequence[dict[str, Cell]]) -> str:
 
 def experiment(asked: Options, parsed: Namespace) -> list[Path]:
     """All runs and tables."""
-    places = [PLACES[0], PLACES[8]] if asked.quick else list(PLACES)
+    setups = [Setup(place) for place in (*WINDOWS, *HOURLY)]
+    setups += [Setup(place, floor) for place, floor in floors(asked).items()]
+    setups += [Setup(place) for place in PIPELINES]
+    if asked.quick:
+        setups = list({setup.family: setup for setup in reversed(setups)}.values())[::-1]
     wanted = [FULL, *parsed.variant, ORACLE, KNOWN, FREE] if parsed.variant else list(VARIANTS)
     wanted += [BESIDE[name] for name in wanted if name in BESIDE]
     cases = [
-        Case(asked.data, place, variant, seed)
-        for place in places
+        Case(asked.data, setup, variant, seed)
+        for setup in setups
         for variant in dict.fromkeys(wanted)
         for seed in range(asked.seeds)
     ]
     found = {
-        (each.case.place, each.case.variant, each.case.seed): each
+        (each.case.setup, each.case.variant, each.case.seed): each
         for each in results(met, cases, asked.processes, "simulating")
     }
-    families = list(dict.fromkeys(place.family for place in places))
+    families = list(dict.fromkeys(setup.family for setup in setups))
     named = [name for name in VARIANTS if name in wanted]
     table = [row(found, family, name) for family in families for name in named]
     show(f"Without each idea: {asked.seeds} seeds", table, [line["family"] for line in table])
@@ -226,7 +256,7 @@ def experiment(asked: Options, parsed: Namespace) -> list[Path]:
     console.print(unpaid(table), markup=False)
     return [
         write_csv(asked.out / "ablation.csv", table),
-        write_csv(asked.out / "ablation_places.csv", [place_row(found, p, name) for p in places for name in named]),
+        write_csv(asked.out / "ablation_setups.csv", [setup_row(found, s, name) for s in setups for name in named]),
         write_csv(asked.out / "ablation_distance.csv", parts),
     ]
 

@@ -76,6 +76,8 @@ class Outcome:
     attainment: tuple[float | None, ...]
     """By window."""
     window_s: float
+    onsets_s: tuple[float, ...]
+    """When trouble began."""
     low_s: float
     """The longest time of low attainment that began with trouble."""
 
@@ -95,7 +97,7 @@ def met(case: Case) -> Outcome:
     result = play(made)
     attainment, window_s = attained(result.series), result.series.window_s
     low_s = longest_spell_s(attainment, window_s, made.onsets_s, made.lasts_s)
-    return Outcome(case, result.summary, tuple(attainment), window_s, low_s)
+    return Outcome(case, result.summary, tuple(attainment), window_s, made.onsets_s, low_s)
 
 
 def cases(asked: Options, floors: dict[Place, float]) -> list[Case]:
@@ -174,11 +176,11 @@ def _where(missed: Sequence[dict[str, Cell]]) -> str:
 
 
 def picture(outcomes: Sequence[Outcome], place: Place, path: Path) -> Path:
-    """Attainment over time in each trouble of a place, one seed."""
+    """Attainment over time in each trouble of a place, one seed; trouble begins at the grey lines."""
     made = figure(10.5, 6.6)
     grid = made.subplots(3, 3, sharex=True, sharey=True).flat
     for axes, trouble in zip(grid, TROUBLES, strict=True):
-        panel(axes, trouble, "s", "in time, %")
+        panel(axes, trouble)
         for i, contender in enumerate(contenders(place)):
             for each in outcomes:
                 case = each.case
@@ -186,8 +188,12 @@ def picture(outcomes: Sequence[Outcome], place: Place, path: Path) -> Path:
                     times = [(j + 0.5) * each.window_s for j in range(len(each.attainment))]
                     told = [float("nan") if value is None else 100.0 * value for value in each.attainment]
                     axes.plot(times, told, lw=0.9, color=COLOURS[1 - i if i < 2 else i], label=contender)
+                    for onset_s in each.onsets_s:
+                        axes.axvline(onset_s, color=FAINT, lw=0.5)
         axes.axhline(99.0, color=FAINT, lw=0.5, ls=":")
         axes.set_ylim(-2.0, 102.0)
+    made.supxlabel("s", fontsize=8, color=FAINT)
+    made.supylabel("in time, %", fontsize=8, color=FAINT)
     legend(made.axes[0])
     return save(made, path)
 

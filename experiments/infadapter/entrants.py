@@ -30,7 +30,7 @@ from experiments.infadapter.windows import Window
 from trimtab.plan.policies import make_policy
 from trimtab.sim import Serving, SimResult, simulate
 from trimtab.sim.model import Draw
-from trimtab.spec.model import Objective
+from trimtab.spec.model import Objective, Pipeline
 
 RESTARTS, FREE, FUTURE = "kubernetes-restart", "free", "oracle"
 GAIN = 0.02
@@ -164,11 +164,18 @@ def ours(beta: float, accuracy: float, longest_load_s: float, forecaster: str | 
     ]
 
 
+def served(entrant: Entrant) -> Pipeline:
+    """InfAdapter's service with the entrant's settings and objective."""
+    of = pipeline()
+    settings = {entrant.policy: entrant.settings} if entrant.settings else {}
+    return replace(of, objective=entrant.objective or of.objective, policies=settings)
+
+
 def play(data: Path, window: Window, entrant: Entrant, seed: int, draw: Draw) -> SimResult:
     """Simulate one run; it begins with the plan for the mean rate of its first minute."""
-    service, of = service_profile(data), pipeline()
+    service = service_profile(data)
     return simulate(
-        replace(of, objective=entrant.objective or of.objective, policies={entrant.policy: entrant.settings}),
+        served(entrant),
         service if entrant.believes == "service" else capacity_profile(data),
         played(data, window, seed),
         make_policy(entrant.policy),

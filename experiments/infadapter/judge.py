@@ -31,6 +31,7 @@ from experiments.infadapter.judge_pictures import pictures
 from experiments.infadapter.judge_tables import (
     domination_lines,
     everyone_lines,
+    figure_lines,
     loss_lines,
     run_lines,
     target_lines,
@@ -38,7 +39,8 @@ from experiments.infadapter.judge_tables import (
 )
 from experiments.infadapter.kept import REUSES, Case, Outcome, code_digest, kept, outcome
 from experiments.infadapter.measurements import TASK, pipeline, service_profile
-from experiments.infadapter.verdict import Field, Figures, capped, out_of_reach
+from experiments.infadapter.standings import Field, Figures
+from experiments.infadapter.verdict import capped, out_of_reach
 from experiments.infadapter.windows import WINDOWS, Window
 from experiments.results import mean, show, write_csv
 from experiments.sweep import results
@@ -106,6 +108,7 @@ def _field(window: Window, found: Sequence[Outcome], asked: Options, betas: tupl
     )
     return Field(
         window=window.name,
+        seconds=len(rates),
         rate_rps=float(rates.mean()),
         by_seed=by_seed,
         frontier=frontier(rates, of, BUDGET),
@@ -132,21 +135,21 @@ def _tell(fields: list[Field], everyone: list[Entrant], betas: tuple[float, ...]
         show(f"{name}: {asked.seeds} seeds", lines, [e.role for e in everyone])
     overall = everyone_lines(fields, labels, Names(MAIN))
     show(f"Mean over {len(fields)} windows, {asked.seeds} seeds", overall, [e.role for e in everyone])
-    written = [write_csv(asked.out / "judge_overall.csv", overall)]
-    written.append(
-        write_csv(
-            asked.out / "judge_windows.csv",
-            [{"window": f.window, **line} for f in fields for line in everyone_lines([f], labels, Names(MAIN))],
-        )
-    )
+    figures = [figure_lines(f.window, [f], labels, Names(MAIN)) for f in fields]
+    figures.append(figure_lines("all", fields, labels, Names(MAIN)))
+    written = [write_csv(asked.out / "judge_windows.csv", [line for lines in figures for line in lines])]
     for beta in betas:
         names, stem = Names(beta), "" if beta == MAIN else f"_beta_{beta}"
         others = [e.label for e in everyone if e.role == "published"]
         for title, name, lines in (
-            (f"β {beta}, window by window", "by_window", window_lines(fields, names)),
+            (
+                f"β {beta}, window by window: InfAdapter; ÷ cores over its, + points above its",
+                "by_window",
+                window_lines(fields, names),
+            ),
             (f"β {beta}: who dominates whom", "dominations", domination_lines(fields, names, others)),
             (f"β {beta}: where the objective is lost, from the fluid bound", "losses", loss_lines(fields, names)),
-            (f"β {beta}: targets, means over {len(fields)} windows", "targets", target_lines(fields, names)),
+            (f"β {beta}: targets, means over {len(fields)} windows", "targets", target_lines(fields, names, others)),
         ):
             show(title, lines)
             written.append(write_csv(asked.out / f"judge_{name}{stem}.csv", lines))

@@ -7,19 +7,15 @@ from collections.abc import Callable, Sequence
 
 from experiments.infadapter.entrants import Names
 from experiments.infadapter.kept import Outcome
-from experiments.infadapter.verdict import (
-    Field,
-    Figures,
-    dominations,
-    judge,
-    losses,
-    targets,
-)
-from experiments.results import Cell, mean, over_seeds
+from experiments.infadapter.standings import Field, Seen, dominations, over_windows
+from experiments.infadapter.verdict import DOMINATED, judge, losses, targets
+from experiments.results import Cell
 
 from trimtab.report.comparison import Spread
 
-NONE = "–"
+OURS, OURS_RESTARTING = "any of ours, own plant", "any of ours, restarts"
+_SHOWN = 6
+"""Windows that are named, at most."""
 Line = dict[str, Cell]
 
 
@@ -40,28 +36,51 @@ def run_lines(found: Sequence[Outcome]) -> list[Line]:
 
 
 def everyone_lines(fields: Sequence[Field], labels: Sequence[str], names: Names) -> list[Line]:
-    """One line an entrant: means over the windows, ± over the seeds."""
-    made, budget = list[Line](), fields[0].budget
+    """One line an entrant, to be read: means over the windows, ± over the seeds."""
+    made: list[Line] = []
     for label in labels:
-
-        def told(value: Callable[[Figures], float], digits: int, label: str = label) -> str:
-            seeds = range(len(fields[0].by_seed))
-            return over_seeds([mean(value(f.by_seed[seed][label]) for f in fields) for seed in seeds], digits)
-
+        violations, accuracy, cores, objective = _spreads(fields, label, names)
         made.append(
             {
                 "policy": label,
-                "violations %": told(lambda f: f.violations, 3),
-                "accuracy %": told(lambda f: f.accuracy, 2),
-                "cores held": told(lambda f: f.cores, 2),
-                f"objective β {names.beta}": told(lambda f: f.objective(names.beta, budget), 4),
+                "violations %": _told(violations, 3),
+                "accuracy %": _told(accuracy, 2),
+                "cores held": _told(cores, 2),
+                f"objective β {names.beta}": _told(objective, 4),
             }
         )
     return made
 
 
+def figure_lines(window: str, fields: Sequence[Field], labels: Sequence[str], names: Names) -> list[Line]:
+    """The same as numbers, and core-seconds of all the windows together."""
+    made: list[Line] = []
+    for label in labels:
+        line: Line = {"window": window, "policy": label}
+        told = ("violations_pct", "accuracy_pct", "mean_cores", f"objective_beta_{names.beta}")
+        for name, figure in zip(told, _spreads(fields, label, names), strict=True):
+            line |= {name: figure.mean, f"{name}_half": figure.half}
+        made.append(line | {"core_seconds": sum(f.seconds * f.means[label].cores for f in fields)})
+    return made
+
+
+def _spreads(fields: Sequence[Field], label: str, names: Names) -> list[Spread]:
+    """Violations, accuracy, cores and objective: means over the windows, intervals over the seeds."""
+    figures: tuple[Callable[[Seen, Field], float], ...] = (
+        lambda seen, _: seen[label].violations,
+        lambda seen, _: seen[label].accuracy,
+        lambda seen, _: seen[label].cores,
+        lambda seen, field: seen[label].objective(names.beta, field.budget),
+    )
+    return [over_windows(fields, one) for one in figures]
+
+
 def window_lines(fields: Sequence[Field], names: Names) -> list[Line]:
-    """One line a window: InfAdapter, the fluid bound beside it, and Trimtab at its accuracy and at its cost."""
+    """One line a window: InfAdapter; the fluid bound; Trimtab asked for the `same` accuracy, and for `two` points more.
+
+    `÷` is cores over InfAdapter's, `+` points of accuracy above InfAdapter's. The bound's `÷` is at InfAdapter's
+    accuracy, its `+` at InfAdapter's cores.
+    """
     made: list[Line] = []
     for field in fields:
         seen = field.means
@@ -70,39 +89,48 @@ def window_lines(fields: Sequence[Field], names: Names) -> list[Line]:
             {
                 "window": field.window,
                 "req/s": field.rate_rps,
-                "InfAdapter viol. %": reference.violations,
+                "viol. %": reference.violations,
                 "acc. %": reference.accuracy,
                 "cores": reference.cores,
-                "bound: cores ÷": field.bound_cores(reference.accuracy) / reference.cores,
-                "bound: points +": 100.0 * field.frontier.best_accuracy(reference.cores) - reference.accuracy,
-                "as accurate: cores ÷": same.cores / reference.cores,
-                "acc. -": same.accuracy - reference.accuracy,
-                "viol. %": same.violations,
-                "÷ bound": same.cores / field.bound_cores(same.accuracy),
-                "+2: cores ÷": more.cores / reference.cores,
-                "acc. -  ": more.accuracy - reference.accuracy,
-                "viol. % ": more.violations,
+                "bound ÷": field.bound_cores(reference.accuracy) / reference.cores,
+                "bound +": 100.0 * field.frontier.best_accuracy(reference.cores) - reference.accuracy,
+                "same ÷": same.cores / reference.cores,
+                "same +": same.accuracy - reference.accuracy,
+                "same viol. %": same.violations,
+                "same ÷ bound": same.cores / field.bound_cores(same.accuracy),
+                "two ÷": more.cores / reference.cores,
+                "two +": more.accuracy - reference.accuracy,
+                "two viol. %": more.violations,
             }
         )
     return made
 
 
-def target_lines(fields: Sequence[Field], names: Names) -> list[Line]:
-    """One line a target, met or missed."""
-    verdicts = [judge(target, fields) for target in targets(names)]
-    return [
-        {
-            "policy": v.of,
-            "target": v.target,
-            "wanted": v.wanted,
-            "mean": _told(v.overall, 3),
-            "met": "met" if v.met else "MISSED",
-            "windows met": f"{v.windows_met} of {v.windows}",
-            "worst": v.worst,
-            "worst window": v.worst_window,
-        }
-        for v in verdicts
-    ]
+def target_lines(fields: Sequence[Field], names: Names, published: Sequence[str]) -> list[Line]:
+    """One line a target, met or missed: on average over the windows, on how many of them, and where least."""
+    made: list[Line] = []
+    for v in (judge(target, fields) for target in targets(names)):
+        windows, worst = f"{v.windows_met} of {v.windows}", f"{v.worst:.3f} {v.worst_window}"
+        made.append(_target((v.of, v.target, v.wanted), _told(v.overall, 3), windows, worst, met=v.met))
+    count = len(fields)
+    for title, group in [(label, [label]) for label in names.ours] + [(OURS, list(names.ours))]:
+        on, _ = _windows(fields, group, [names.reference])
+        asked = title, "dominates InfAdapter, % of windows", f"≥ {100.0 * DOMINATED:g}"
+        missing, share = [f.window for f in fields if f.window not in on], len(on) / count
+        found = f"{100.0 * share:.1f}"
+        made.append(_target(asked, found, f"{len(on)} of {count}", _few(missing), met=share >= DOMINATED))
+    for label in (*names.ours, *names.ours_restarting):
+        on, _ = _windows(fields, published, [label])
+        asked = label, "windows on which another dominates it", "0"
+        made.append(_target(asked, str(len(on)), f"{count - len(on)} of {count}", _few(on), met=not on))
+    return made
+
+
+def _target(asked: tuple[str, str, str], found: str, windows: str, worst: str, *, met: bool) -> Line:
+    policy, target, wanted = asked
+    told = "met" if met else "MISSED"
+    return {"policy": policy, "target": target, "wanted": wanted, "found": found, "met": told, "windows met": windows,
+            "worst": worst}  # fmt: skip
 
 
 def domination_lines(fields: Sequence[Field], names: Names, published: Sequence[str]) -> list[Line]:
@@ -112,16 +140,12 @@ def domination_lines(fields: Sequence[Field], names: Names, published: Sequence[
     pairs += [(other, own) for other, own in itertools.product(published, mine)]
     made: list[Line] = []
     for by, of in pairs:
-        found = dominations(fields, [by], [of])
-        outright = [d.window for d in found if d.how == "dominates"]
-        nearly = [d.window for d in found if d.how == "nearly"]
-        if by in mine or found:
+        outright, nearly = _windows(fields, [by], [of])
+        if by in mine or outright or nearly:
             made.append(_domination(by, of, outright, nearly, len(fields)))
-    for mine_of, title in ((names.ours, "any of ours, own plant"), (names.ours_restarting, "any of ours, restarts")):
-        beaten = {d.window for d in dominations(fields, mine_of, [names.reference]) if d.how == "dominates"}
-        made.append(_domination(title, names.reference, sorted(beaten), [], len(fields)))
-        beating = [d for d in dominations(fields, published, mine_of) if d.how == "dominates"]
-        made.append(_domination("any published", title, sorted({d.window for d in beating}), [], len(fields)))
+    for mine_of, title in ((names.ours, OURS), (names.ours_restarting, OURS_RESTARTING)):
+        made.append(_domination(title, names.reference, *_windows(fields, mine_of, [names.reference]), len(fields)))
+        made.append(_domination("any published", title, *_windows(fields, published, mine_of), len(fields)))
     return made
 
 
@@ -133,16 +157,27 @@ def loss_lines(fields: Sequence[Field], names: Names) -> list[Line]:
     ]
 
 
+def _windows(fields: Sequence[Field], by: Sequence[str], of: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those on which one of `by` dominates one of `of`, and those others on which one nearly does."""
+    found = dominations(fields, by, of)
+    outright = list(dict.fromkeys(d.window for d in found if d.how == "dominates"))
+    return outright, list(dict.fromkeys(d.window for d in found if d.window not in outright))
+
+
 def _domination(by: str, of: str, outright: Sequence[str], nearly: Sequence[str], windows: int) -> Line:
-    shown = " ".join(outright) if len(outright) <= 6 else f"{' '.join(outright[:6])} …"
     return {
         "policy": by,
         "dominates": of,
         "on": f"{len(outright)} of {windows} windows",
         "%": 100.0 * len(outright) / windows,
         "nearly on": len(nearly),
-        "windows": shown or NONE,
+        "windows": _few(outright),
     }
+
+
+def _few(windows: Sequence[str]) -> str:
+    """The first of them by name."""
+    return " ".join(windows[:_SHOWN]) + (" …" if len(windows) > _SHOWN else "") or "–"
 
 
 def _told(of: Spread, digits: int) -> str:

@@ -1,21 +1,15 @@
-"""What the runs in InfAdapter's setting show against the targets. Pure: figures in, figures out.
-
-A window's figures are means over the seeds; a seed brings the same arrivals to everyone. What is told over all windows
-is the mean of the windows' figures, each counting once; its 95 % confidence interval is over the seeds.
-"""
+"""The targets in InfAdapter's setting: which are met, on how many windows, and where the objective is lost. Pure."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from experiments.infadapter.bound import Frontier
 from experiments.infadapter.entrants import GAIN, Names
-from experiments.results import mean
+from experiments.infadapter.standings import TIE, Field, Seen, over_windows
 
-from trimtab.report.comparison import Spread, spread
+from trimtab.report.comparison import Spread
 
 VIOLATIONS = 0.05
 """Most violations, % of the requests offered."""
@@ -27,62 +21,6 @@ TO_ORACLE = 3.0
 """Most that may be lost of the oracle's objective, %."""
 DOMINATED = 0.95
 """Share of the windows on which Trimtab has to dominate InfAdapter."""
-TIE = {"violations": 0.01, "accuracy": 0.05, "cores": 0.05}
-"""Differences that are called ties beside strict dominance: points of violations and of accuracy, cores."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What an entrant did in one run, or on average over its seeds."""
-
-    violations: float
-    """% of the requests offered."""
-    accuracy: float
-    """Delivered, %."""
-    cores: float
-    """Held, mean over time."""
-    accuracy_over_time: float
-    """%, every stretch of time counting the same."""
-
-    def objective(self, beta: float, budget: float) -> float:
-        """The paper's, without its tie-breaker of load times: accuracy - beta · cores ÷ budget, mean over time."""
-        return self.accuracy_over_time / 100.0 - beta * self.cores / budget
-
-    @property
-    def losses(self) -> tuple[float, float, float]:
-        """Violations, accuracy lost, cores: the less, the better."""
-        return self.violations, -self.accuracy, self.cores
-
-
-Seen = Mapping[str, Figures]
-"""Entrant → its figures, of one window, and of one seed or the mean over them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """All that is known of one window."""
-
-    window: str
-    rate_rps: float
-    """Mean over its seconds."""
-    by_seed: tuple[Seen, ...]
-    frontier: Frontier
-    """The fluid bound."""
-    best: Mapping[float, float]
-    """β → the fluid bound of the weighted objective."""
-    best_variant: float
-    """Accuracy of the most accurate variant, %."""
-    budget: float
-    """Cores."""
-
-    @property
-    def means(self) -> Seen:
-        """Means over the seeds."""
-        return {label: _mean([seen[label] for seen in self.by_seed]) for label in self.by_seed[0]}
-
-    def bound_cores(self, accuracy: float) -> float:
-        """The fluid bound's cores at so many % of accuracy."""
-        return self.frontier.fewest_cores(accuracy / 100.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +73,7 @@ def targets(names: Names) -> list[Target]:
     made.append(
         Target(
             names.weighted, "objective below the oracle's, %", f"≤ {TO_ORACLE:g}", _at_most(TO_ORACLE),
-            lambda seen, field: _lost(names.weighted, names.oracle, names.beta, seen, field),
+            _lost(names.weighted, names.oracle, names.beta),
         )
     )  # fmt: skip
     return made
@@ -144,55 +82,13 @@ def targets(names: Names) -> list[Target]:
 def judge(target: Target, fields: Sequence[Field]) -> Verdict:
     """One target on all windows."""
     by_window = {field.window: target.value(field.means, field) for field in fields}
-    by_seed = [
-        mean(target.value(field.by_seed[seed], field) for field in fields) for seed in range(len(fields[0].by_seed))
-    ]
-    overall = spread(by_seed)
-    assert overall is not None, "there is a seed"
+    overall = over_windows(fields, target.value)
     highest_is_worst = target.wanted.startswith("≤")
     worst = (max if highest_is_worst else min)(by_window, key=lambda window: by_window[window])
     return Verdict(
         target.of, target.name, target.wanted, overall, by_window[worst], worst,
         sum(map(target.is_met, by_window.values())), len(by_window), target.is_met(overall.mean),
     )  # fmt: skip
-
-
-def dominates(one: Figures, other: Figures) -> bool:
-    """Whether `one` is no worse in violations, accuracy and cores, and better in one."""
-    pairs = list(zip(one.losses, other.losses, strict=True))
-    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
-
-
-def nearly_dominates(one: Figures, other: Figures) -> bool:
-    """Whether `one` is worse in nothing by more than a tie, better in something by more, and does not dominate."""
-    triples = list(zip(one.losses, other.losses, TIE.values(), strict=True))
-    near = all(a <= b + tie for a, b, tie in triples) and any(a < b - tie for a, b, tie in triples)
-    return near and not dominates(one, other)
-
-
-@dataclass(frozen=True, slots=True)
-class Domination:
-    """On one window, one entrant's point dominates another's, or misses that by a tie."""
-
-    window: str
-    by: str
-    of: str
-    how: Literal["dominates", "nearly"]
-
-
-def dominations(fields: Sequence[Field], by: Sequence[str], of: Sequence[str]) -> list[Domination]:
-    """Where one of `by` dominates, or nearly dominates, one of `of`."""
-    return list(_dominations(fields, by, of))
-
-
-def _dominations(fields: Sequence[Field], by: Sequence[str], of: Sequence[str]) -> Iterator[Domination]:
-    for field in fields:
-        seen = field.means
-        for one, other in itertools.product(by, of):
-            if dominates(seen[one], seen[other]):
-                yield Domination(field.window, one, other, "dominates")
-            elif nearly_dominates(seen[one], seen[other]):
-                yield Domination(field.window, one, other, "nearly")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +113,9 @@ def losses(names: Names, fields: Sequence[Field]) -> list[Loss]:
     }
     pairs = [*itertools.pairwise(rungs), (rungs[0], rungs[-1])]
     return [
-        Loss(part, between, _over_seeds(fields, lambda seen, field, low=low, high=high: _lost(
-            low, high, names.beta, seen, field, of_bound=True)))
+        Loss(part, between, over_windows(fields, _lost(low, high, names.beta, of_bound=True)))
         for (part, between), (low, high) in zip(told.items(), pairs, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def out_of_reach(names: Names, fields: Sequence[Field]) -> list[str]:
@@ -237,21 +132,6 @@ def out_of_reach(names: Names, fields: Sequence[Field]) -> list[str]:
 def capped(names: Names, fields: Sequence[Field]) -> list[str]:
     """Windows on which two points more than InfAdapter are more than the most accurate variant has."""
     return [f.window for f in fields if f.means[names.reference].accuracy + 100.0 * GAIN > f.best_variant]
-
-
-def _over_seeds(fields: Sequence[Field], value: Callable[[Seen, Field], float]) -> Spread:
-    found = spread([mean(value(f.by_seed[seed], f) for f in fields) for seed in range(len(fields[0].by_seed))])
-    assert found is not None, "there is a seed"
-    return found
-
-
-def _mean(some: Sequence[Figures]) -> Figures:
-    return Figures(
-        mean(f.violations for f in some),
-        mean(f.accuracy for f in some),
-        mean(f.cores for f in some),
-        mean(f.accuracy_over_time for f in some),
-    )
 
 
 def _at_most(limit: float) -> Callable[[float], bool]:
@@ -295,9 +175,12 @@ def _not_less_accurate(label: str, names: Names, gain: float) -> Target:
     )
 
 
-def _lost(low: str, high: str, beta: float, seen: Seen, field: Field, *, of_bound: bool = False) -> float:
+def _lost(low: str, high: str, beta: float, *, of_bound: bool = False) -> Callable[[Seen, Field], float]:
     """How much less the objective of `low` is than that of `high` (empty: the fluid bound), % of `high`'s."""
-    best = field.best[beta]
-    above = best if not high else seen[high].objective(beta, field.budget)
-    below = seen[low].objective(beta, field.budget)
-    return 100.0 * (above - below) / (best if of_bound else above)
+
+    def value(seen: Seen, field: Field) -> float:
+        above = seen[high].objective(beta, field.budget) if high else field.best[beta]
+        below = seen[low].objective(beta, field.budget)
+        return 100.0 * (above - below) / (field.best[beta] if of_bound else above)
+
+    return value

@@ -3,19 +3,19 @@
     python experiments/ipa/judge.py --data ../shared/data --out out/experiments/ipa-judge
 
 plays the published policies first; then Trimtab, asked for the PAS that IPA delivered there (both its forms, the
-paper's and the program's) and for a ladder of higher ones, and with IPA's weights; then the oracle with the same
-objectives, and what lies between. All twice: with all sizes of replicas and batches (EXTRAPOLATED), and with those
-alone that IPA may choose. Prints what everyone did, the targets, met or missed, who dominates whom, and where the
-objective is lost; all of it as CSV, and a picture for each pipeline.
+paper's and the program's), for the highest PAS at IPA's cores, which is searched by halving, and with IPA's weights;
+then the oracle with the same objectives, and what lies between. All twice: with all sizes of replicas and batches
+(EXTRAPOLATED), and with those alone that IPA may choose. Prints what everyone did, the targets, met or missed, who
+dominates whom, and where the objective is lost; all of it as CSV, and a picture for each pipeline.
 
-The ladder is climbed with the first seed; the rungs that stand at IPA's PAS and at its cost are then played with all.
+The search is made with the first seed, and so is what lies between Trimtab and the oracle; the points at IPA's PAS and
+at its cost, those with IPA's weights and the oracle are played with all.
 Runs are kept in the folder's `runs/`, so that the command goes on where it was stopped. A run that other code made is
 made anew, but `--reuse published` keeps those of published policies, and `--reuse all` keeps all.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import sys
@@ -41,13 +41,23 @@ from experiments.ipa.entrants import (
     weights,
 )
 from experiments.ipa.judge_picture import picture
-from experiments.ipa.judge_tables import case_lines, domination_lines, loss_lines, point_lines, target_lines
+from experiments.ipa.judge_tables import (
+    case_lines,
+    domination_lines,
+    loss_lines,
+    loss_means,
+    point_lines,
+    rival_lines,
+    target_lines,
+)
 from experiments.ipa.kept import REUSES, Case, Outcome, digest, outcome
 from experiments.ipa.measurements import NAMES
 from experiments.ipa.published import WORKLOADS
-from experiments.ipa.verdict import Field, Figures, Point, chosen, ladder
+from experiments.ipa.verdict import Field, Figures, Point, chosen, next_floor
 from experiments.results import Cell, mean, show, write_csv
 from experiments.sweep import results
+
+from trimtab.sim.result import SimSummary
 
 SECONDS = 1200
 """Length of a pattern."""
@@ -84,11 +94,12 @@ class Played:
             return
         for case, made in zip(cases, results(outcome, cases, self.processes, what), strict=True):
             name = (case.pipeline, case.workload)
-            self.entrants.setdefault(name, {})[made.label] = case.entrant
-            self.runs.setdefault(name, {}).setdefault(made.label, {})[made.seed] = figures(made)
             for note in made.notes:
-                if "decisions failed" in note:
+                if made.summary is None or "decisions failed" in note:
                     self.notes[f"{made.pipeline}, {made.workload}, {made.label}: {note}"] = None
+            if made.summary is not None:
+                self.entrants.setdefault(name, {})[made.label] = case.entrant
+                self.runs.setdefault(name, {}).setdefault(made.label, {})[made.seed] = figures(made, made.summary)
 
     def field(self, name: Name) -> Field:
         """All that is known of a case."""
@@ -108,11 +119,10 @@ class Played:
         )
 
 
-def figures(made: Outcome) -> Figures:
+def figures(made: Outcome, summary: SimSummary) -> Figures:
     """A run in the figures that it is judged by."""
-    s = made.summary
     return Figures(
-        100.0 * (s.violation_ratio or 0.0), 100.0 * (s.accuracy or 0.0), s.mean_cores,
+        100.0 * (summary.violation_ratio or 0.0), 100.0 * (summary.accuracy or 0.0), summary.mean_cores,
         100.0 * (made.accuracy_over_time or 0.0),
     )  # fmt: skip
 
@@ -134,29 +144,41 @@ def experiment(asked: Options, parsed: Namespace) -> list[Path]:
     )  # fmt: skip
     played, every = Played(base, asked.seeds, asked.processes), range(asked.seeds)
     unlimited = [*family(), *stated(clusters=False, cores=math.inf)]
-    played.play({name: unlimited for name in names}, every, "published policies")
+    played.play(dict.fromkeys(names, unlimited), every, "published policies")
     references = {name: played.field(name).references for name in names}
     clusters = {name: stated(clusters=True, cores=mean(f.cores for f in references[name])) for name in names}
     played.play(clusters, every, "published policies on IPA's cores")
-    best = functools.cache(best_accuracy)
     asked_for = {
-        name: [rung(size, floor) for size in SIZES
-               for floor in ladder([f.pas / 100.0 for f in references[name]], best(name[0]), parsed.rungs)]
-        for name in names
-    }  # fmt: skip
-    played.play(asked_for, every[:1], "Trimtab's ladder")
-    climb(played, names)
-    beside = {
         name: [
-            entrant
+            rung(size, floor)
             for size in SIZES
-            for ours in (weighted(size), played.field(name).entrant_at_accuracy(size))
-            for entrant in towards_oracle(ours)
+            for floor in sorted({*(f.pas / 100.0 for f in references[name]), *span(name[0])})
         ]
         for name in names
     }
-    played.play(beside, every, "Trimtab beside the oracle")
+    played.play(asked_for, every[:1], "Trimtab at IPA's PAS, the least and the best")
+    for _ in range(parsed.rungs):
+        played.play({name: between(played.field(name)) for name in names}, every[:1], "Trimtab at IPA's cores")
+    climb(played, names)
+    beside = {
+        name: [
+            towards_oracle(ours)
+            for size in SIZES
+            for ours in (weighted(size), played.field(name).entrant_at_accuracy(size))
+        ]
+        for name in names
+    }
+    ends = {name: [entrant for steps in some for entrant in (steps[0], steps[-1])] for name, some in beside.items()}
+    played.play(ends, every, "Trimtab and the oracle")
+    steps = {name: list(itertools.chain.from_iterable(some)) for name, some in beside.items()}
+    played.play(steps, every[:1], "between Trimtab and the oracle")
     return tell(asked, [played.field(name) for name in names], list(played.notes))
+
+
+def between(case: Field) -> list[Entrant]:
+    """Trimtab at the accuracies that lead to the highest at IPA's cores."""
+    floors = {(size, next_floor(case.rungs(size), ipa)) for size in SIZES for ipa in case.references}
+    return [rung(size, floor) for size, floor in sorted(floors, key=str) if floor is not None]
 
 
 def climb(played: Played, names: Sequence[Name]) -> None:
@@ -168,12 +190,13 @@ def climb(played: Played, names: Sequence[Name]) -> None:
         wanted = {name: [p.entrant for p in chosen(played.field(name)) if len(p.runs) < played.seeds] for name in names}
         if not any(wanted.values()):
             return
-        played.play(wanted, range(played.seeds), "the chosen rungs, all seeds")
+        played.play(wanted, range(played.seeds), "the points chosen, all seeds")
 
 
-def best_accuracy(pipeline: str) -> float:
-    """The product of the most accurate variants' accuracies."""
-    return math.prod(task.by_accuracy()[0].accuracy for task in measurements.pipeline(pipeline).tasks.values())
+def span(pipeline: str) -> tuple[float, float]:
+    """The least and the highest accuracy there is: products of those of the tasks' variants."""
+    ranked = [task.by_accuracy() for task in measurements.pipeline(pipeline).tasks.values()]
+    return math.prod(variants[-1].accuracy for variants in ranked), math.prod(v[0].accuracy for v in ranked)
 
 
 def tell(asked: Options, fields: Sequence[Field], notes: Sequence[str]) -> list[Path]:
@@ -183,11 +206,12 @@ def tell(asked: Options, fields: Sequence[Field], notes: Sequence[str]) -> list[
         "cases": case_lines(fields),
         "targets": target_lines(fields),
         "dominations": domination_lines(fields),
+        "rivals": rival_lines(fields),
         "losses": loss_lines(fields),
     }
     titles = {
         "cases": "Trimtab against IPA; all: EXTRAPOLATED sizes, ipa: the sizes that IPA may choose",
-        "dominations": "Published points that dominate Trimtab's, or that no rung of Trimtab's dominates",
+        "rivals": "Published policies by cases in which they dominate a point of Trimtab's, and are dominated by one",
         "losses": "Lost on the way to the oracle, and from it to the fluid bound: means of the cases",
         "targets": "Targets",
     }
@@ -199,7 +223,8 @@ def tell(asked: Options, fields: Sequence[Field], notes: Sequence[str]) -> list[
              [each["role"] for each in own])  # fmt: skip
     for name, title in titles.items():
         if tables[name]:
-            show(title, tables[name], [next(iter(each.values())) for each in tables[name]])
+            shown = loss_means(tables[name]) if name == "losses" else tables[name]
+            show(title, shown, [next(iter(each.values())) for each in shown])
     for note in notes:
         console.print(f"note: {note}", markup=False)
     written = [write_csv(asked.out / f"judge_{name}.csv", lines) for name, lines in tables.items() if lines]
@@ -214,7 +239,7 @@ if __name__ == "__main__":
     made = parser(__doc__ or "", "ipa-judge", seeds=5)
     made.add_argument("--pipeline", action="append", choices=NAMES, help="only this one; may be given again")
     made.add_argument("--workload", action="append", choices=WORKLOADS, help="only this one; may be given again")
-    made.add_argument("--rungs", type=int, default=4, help="accuracies above IPA's that Trimtab is asked for")
+    made.add_argument("--rungs", type=int, default=4, help="halvings on the way to the highest PAS at IPA's cores")
     made.add_argument("--seconds", type=int, help="play only so much of a pattern: a look, not a judgement")
     made.add_argument("--draw", choices=("profile", "mean", "exponential"), default="profile",
                       help="how service times are drawn")  # fmt: skip

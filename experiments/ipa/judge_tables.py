@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from experiments.ipa.entrants import SIZES, Sizes
-from experiments.ipa.verdict import Field, Point, dominations, duels, losses, not_dominated, verdicts
+from experiments.ipa.targets import losses, verdicts
+from experiments.ipa.verdict import Field, Point, dominations, duels, not_dominated
 from experiments.results import Cell, mean, over_seeds
+
+_OBJECTIVE = "of IPA's objective, % of the oracle's"
+_CORES = "of the cores at IPA's PAS, % of the oracle's"
 
 
 def point_lines(fields: Sequence[Field]) -> list[dict[str, Cell]]:
@@ -80,47 +84,65 @@ def target_lines(fields: Sequence[Field]) -> list[dict[str, Cell]]:
 
 
 def domination_lines(fields: Sequence[Field]) -> list[dict[str, Cell]]:
-    """Who dominates Trimtab's points, and which points Trimtab does not dominate."""
-    lines = [
-        _domination_line(sizes, found.field, found.by, found.of)
+    """Which published points dominate which of Trimtab's."""
+    return [
+        {
+            "sizes": _basis(sizes),
+            "case": found.field.name,
+            "entrant": found.by.entrant.label,
+            "violations %": found.by.mean.violations,
+            "PAS": found.by.mean.pas,
+            "cores": found.by.mean.cores,
+            "dominates": found.of.entrant.label,
+            "violations % ": found.of.mean.violations,
+            "PAS ": found.of.mean.pas,
+            "cores ": found.of.mean.cores,
+        }
         for sizes in SIZES
         for found in dominations(fields, sizes)
     ]
-    return lines + [
-        _domination_line(sizes, field, by, None) for sizes in SIZES for field, by in not_dominated(fields, sizes)
-    ]
 
 
-def _domination_line(sizes: Sizes, field: Field, by: Point, of: Point | None) -> dict[str, Cell]:
-    return {
-        "sizes": sizes,
-        "case": field.name,
-        "entrant": by.entrant.label,
-        "violations %": by.mean.violations,
-        "PAS": by.mean.pas,
-        "cores": by.mean.cores,
-        "dominates": "nothing, but is not dominated" if of is None else of.entrant.label,
-        "violations % ": None if of is None else of.mean.violations,
-        "PAS ": None if of is None else of.mean.pas,
-        "cores ": None if of is None else of.mean.cores,
-    }
-
-
-def loss_lines(fields: Sequence[Field]) -> list[dict[str, Cell]]:
-    """Where the objective goes, and cores at IPA's PAS: means of the cases."""
+def rival_lines(fields: Sequence[Field]) -> list[dict[str, Cell]]:
+    """In how many cases each published policy dominates a point of Trimtab's, and is dominated by one."""
     lines: list[dict[str, Cell]] = []
     for sizes in SIZES:
-        by_case = [losses(field, sizes) for field in fields]
-        for part in by_case[0]:
+        found = [(each.field.name, each.by.entrant.label) for each in dominations(fields, sizes)]
+        safe = [(field.name, by.entrant.label) for field, by in not_dominated(fields, sizes)]
+        for label in dict.fromkeys(by.entrant.label for field in fields for by in field.theirs(sizes)):
+            dominating = len({case for case, by in found if by == label})
+            dominated = len(fields) - sum(by == label for _, by in safe)
             lines.append(
                 {
                     "sizes": _basis(sizes),
-                    "part": part,
-                    "of IPA's objective, % of the fluid bound's": mean(case[part][0] for case in by_case),
-                    "of the cores at IPA's PAS, % of the oracle's": mean(case[part][1] for case in by_case),
+                    "entrant": label,
+                    "dominates": f"{dominating} of {len(fields)}",
+                    "is dominated": f"{dominated} of {len(fields)}",
                 }
             )
     return lines
+
+
+def loss_lines(fields: Sequence[Field]) -> list[dict[str, Cell]]:
+    """Where the objective goes, and cores at IPA's PAS, on every case."""
+    return [
+        {"sizes": _basis(sizes), "case": field.name, "part": loss.part, _OBJECTIVE: loss.objective, _CORES: loss.cores}
+        for sizes in SIZES
+        for field in fields
+        for loss in losses(field, sizes)
+    ]
+
+
+def loss_means(lines: Sequence[Mapping[str, Cell]]) -> list[dict[str, Cell]]:
+    """The same over the cases."""
+    return [
+        {"sizes": sizes, "part": part}
+        | {
+            name: mean(float(each[name] or 0.0) for each in lines if (each["sizes"], each["part"]) == (sizes, part))
+            for name in (_OBJECTIVE, _CORES)
+        }
+        for sizes, part in dict.fromkeys((each["sizes"], each["part"]) for each in lines)
+    ]
 
 
 def _basis(sizes: Sizes) -> str:

@@ -17,6 +17,7 @@ from experiments.ipa.entrants import Entrant, play
 from experiments.results import mean
 
 import trimtab
+from trimtab.errors import PlanRequestError
 from trimtab.sim.model import Draw
 from trimtab.sim.result import SimSummary
 
@@ -70,7 +71,8 @@ class Outcome:
     forecaster: str
     code: str
     notes: tuple[str, ...]
-    summary: SimSummary
+    summary: SimSummary | None
+    """None: no plan can exist, for the reason that the notes give."""
     accuracy_over_time: float | None
     """Mean over stretches of ten seconds of the mean accuracy of each, as a planner's objective counts it: a quiet
     second weighs as much as a busy one. None where nothing was answered."""
@@ -81,18 +83,32 @@ def outcome(case: Case) -> Outcome:
     known = kept(case)
     if known is not None:
         return known
-    result = play(
-        case.data, case.pipeline, case.workload, case.entrant, case.seed, case.draw, case.slower, case.seconds
-    )
-    run, shown = result.run, [accuracy for accuracy in result.series.accuracy if accuracy is not None]
-    made = Outcome(
-        case.pipeline, case.workload, case.entrant.label, case.seed, run.plant, run.forecaster, case.code, run.notes,
-        result.summary, mean(shown) if shown else None,
-    )  # fmt: skip
+    made = _made(case)
     partial = case.path.with_suffix(".part")
     partial.write_bytes(msgspec.json.encode(made))
     partial.replace(case.path)
     return made
+
+
+def _made(case: Case) -> Outcome:
+    """The run, made now."""
+    empty = Outcome(
+        case.pipeline, case.workload, case.entrant.label, case.seed, "", "", case.code, (), None, None
+    )  # fmt: skip
+    try:
+        result = play(
+            case.data, case.pipeline, case.workload, case.entrant, case.seed, case.draw, case.slower, case.seconds
+        )
+    except PlanRequestError as error:
+        if case.entrant.role != "stated":
+            raise
+        # A cluster that is too small for what its authors hold fixed is no reason to end a sweep.
+        return replace(empty, notes=(f"no plan: {error}",))
+    run, shown = result.run, [accuracy for accuracy in result.series.accuracy if accuracy is not None]
+    return replace(
+        empty, plant=run.plant, forecaster=run.forecaster, notes=run.notes, summary=result.summary,
+        accuracy_over_time=mean(shown) if shown else None,
+    )  # fmt: skip
 
 
 def kept(case: Case) -> Outcome | None:

@@ -14,7 +14,10 @@ from experiments.trouble.scenes import Scene, slowed, start_rate_rps
 
 from trimtab.control.settings import settings_for
 from trimtab.forecast import DEFAULT_FORECASTER
+from trimtab.plan.model import PlanRequest, PlanResult
 from trimtab.plan.policies import make_policy
+from trimtab.plan.policies.trimtab import TrimtabPolicy
+from trimtab.plan.residents import with_residents
 from trimtab.sim import PLANTS
 from trimtab.sim.model import Rule
 
@@ -33,11 +36,30 @@ def _control(**changes: Any) -> Change:
     return lambda scene: replace(scene, settings=replace(scene.settings, **changes))
 
 
-def _policy(**changes: Any) -> Change:
-    """Other settings of the policy."""
-    return lambda scene: replace(
-        scene, pipeline=replace(scene.pipeline, policies={**scene.pipeline.policies, FULL: changes})
-    )
+class Unpooled(TrimtabPolicy):
+    """Plans for one variant a group, of which each has to hold the surge; residents stay, for the dispatcher alone."""
+
+    decides = TrimtabPolicy.decides - {"adjust"}
+
+    def propose(self, request: PlanRequest) -> PlanResult:
+        """The plan for replicas that could hold no other variant, with all that fit kept at hand."""
+        apart = replace(request, limits=replace(request.limits, in_place_variants=False))
+        proposed = super().propose(apart)
+        groups = {name: task.allocations for name, task in proposed.plan.tasks.items()}
+        return replace(proposed, plan=replace(proposed.plan, tasks=with_residents(request, groups)[0]))
+
+
+class Ungrown(TrimtabPolicy):
+    """Batches are never larger than the plan needs."""
+
+    def propose(self, request: PlanRequest) -> PlanResult:
+        """The plan, without the room that batches have to grow."""
+        proposed = super().propose(request)
+        tasks = {
+            name: replace(task, allocations=tuple(replace(a, most=None) for a in task.allocations))
+            for name, task in proposed.plan.tasks.items()
+        }
+        return replace(proposed, plan=replace(proposed.plan, tasks=tasks))
 
 
 def _plant(name: str) -> Change:
@@ -77,7 +99,7 @@ def _oracle(scene: Scene) -> Scene:
 VARIANTS: Mapping[str, Change] = MappingProxyType(
     {
         FULL: lambda scene: scene,
-        "planned unpooled": _policy(pooled=False),
+        "planned unpooled": lambda scene: replace(scene, policy=Unpooled()),
         "no surge held": _control(surge_quantile=None),
         "no reactive floor": _control(reactive_floor=False),
         "nothing adjusted between plans": _control(adjust_s=None),
@@ -86,7 +108,7 @@ VARIANTS: Mapping[str, Change] = MappingProxyType(
         "no plan at once": _control(at_once=False),
         "no hysteresis": _control(hysteresis=None),
         "floor at every instant": _control(floor_on_average=False),
-        "batches as planned": _policy(widen=False),
+        "batches as planned": lambda scene: replace(scene, policy=Ungrown()),
         "the paper's latency": _paper_latency,
         "one variant a replica": _lone_variants,
         "restarts, cores in place": _plant("kubernetes-in-place"),

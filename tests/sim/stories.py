@@ -27,7 +27,7 @@ SHAPES = ((1, 1), (2, 1), (2, 2))
 CORES = 200
 SECONDS = 4.0
 """Requests arrive, plans change and faults happen within so many seconds."""
-TINY = {"N": 1, "Q": 4, "D": 1, "R": 1, "K": 1, "U": 8}
+TINY = {"N": 1, "Q": 4, "R": 1, "K": 1, "U": 8}
 """Room for next to nothing: everything has to grow, again and again."""
 
 

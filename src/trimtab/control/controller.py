@@ -281,7 +281,7 @@ class Controller:
                 current = self._adjusted(current, now_s, expected, steps)
             verdict = stabilize(
                 current, candidate, now_s, in_force.gaining_since_s, self.settings.hysteresis, takes_s,
-                core_price(candidate.objective, self.pipeline.objective) * started_cores(current.plan, plan),
+                core_price(candidate.objective, self.pipeline.objective) * started_cores(current.plan, plan, self.limits),
             )  # fmt: skip
             if verdict.change and self._would_starve(current, plan, expected):
                 verdict = Verdict(change=False, gaining_since_s=None, reason="too little is left while replicas start")
@@ -309,11 +309,11 @@ class Controller:
         return self._decide(now_s, self._expected_in_force().plan, steps)
 
     def _would_starve(self, current: Weighed, plan: Plan, expected: Expected) -> bool:
-        """Whether a plan holds too little while its new replicas start, though the plan in force holds enough."""
-        if not current.estimate.meets_slo or not self.limits.in_place_cores:
+        """Whether a plan holds less than the plan in force while its new replicas start, and too little."""
+        if not self.limits.in_place_cores:  # then the old ones serve until the new ones do
             return False
-        meanwhile = self._weigh(until_started(current.plan, plan), expected, current.estimate.latency_model)
-        return not meanwhile.estimate.meets_slo
+        meanwhile = self._weigh(until_started(current.plan, plan), expected, current.estimate.latency_model).estimate
+        return not meanwhile.meets_slo and meanwhile.goodput_rps < current.estimate.goodput_rps
 
     def _change_s(self, before: Plan, after: Plan) -> float:
         """How long a change takes, or taking it back, seconds."""

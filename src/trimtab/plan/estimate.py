@@ -144,6 +144,7 @@ class _Model:
         notes: list[str] = []
         self._ratio = service_ratio
         self._steps = {} if latency_model == "paper" or coupled_tasks(pipeline) else _steps(plan, pipeline, profile)
+        self._pools_at: dict[tuple[str, Allocation, float], PoolState | None] = {}
         self._groups: dict[str, list[tuple[Allocation, Times]]] = {}
         for name in pipeline.tasks:
             _check_shares(plan, name)
@@ -235,9 +236,15 @@ class _Model:
         return times_latency(times, allocation.replicas, allocation.cores // allocation.threads, conditions)
 
     def _pool_at(self, name: str, allocation: Allocation, times: Times, rate_rps: float) -> PoolState | None:
-        """What a group does that steps down; None where it cannot, or where nobody waits so long that it has to."""
+        """What a group does that may step down; None where it cannot."""
         if name not in self._steps or isinstance(times, TableTime):
             return None
+        key = (name, allocation, rate_rps)
+        if key not in self._pools_at:
+            self._pools_at[key] = self._find_pool(name, allocation, times, rate_rps)
+        return self._pools_at[key]
+
+    def _find_pool(self, name: str, allocation: Allocation, times: Times, rate_rps: float) -> PoolState | None:
         table, pools, allowed = self._steps[name]
         shapes = (table.variant == table.variants.index(allocation.variant)) & (table.cores == allocation.cores)
         row = pools.row(int(np.flatnonzero(shapes & (table.threads == allocation.threads))[0]), allocation.batch)

@@ -52,28 +52,34 @@ def _task_change_s(before: TaskPlan, after: TaskPlan, profile: Profile, limits: 
         return sum(profile.variants[after.task][v].load_time_s or 0.0 for v in variants)
 
     longest_s = 0.0
-    for allocation in after.allocations:
-        alike = [
-            a
-            for a in before.allocations
-            if (limits.in_place_variants or a.variant == allocation.variant)
-            and (limits.in_place_cores or (a.cores, a.threads) == (allocation.cores, allocation.threads))
-        ]
+    for allocation, started in _started(before, after, limits):
         held = after.resident if limits.in_place_variants else (allocation.variant,)
-        if allocation.replicas > sum(a.replicas for a in alike):
+        if started:
             longest_s = max(longest_s, limits.start_s + loads_s(held))
         elif limits.in_place_variants:
             longest_s = max(longest_s, loads_s(v for v in held if v not in before.resident))
     return longest_s
 
 
-def started_cores(before: Plan, after: Plan) -> int:
-    """Cores of replicas that a plan starts beside those that are there; in place, of those beyond their number."""
-    return sum(
-        max(0, sum(a.replicas for a in task.allocations) - sum(a.replicas for a in before.tasks[name].allocations))
-        * max(a.cores for a in task.allocations)
-        for name, task in after.tasks.items()
-    )
+def _started(before: TaskPlan, after: TaskPlan, limits: Limits) -> list[tuple[Allocation, int]]:
+    """Every group, and how many of its replicas are new: none that is there can become one."""
+    there = [a.replicas for a in before.allocations]
+    found = []
+    for allocation in after.allocations:
+        missing = allocation.replicas
+        for i, one in enumerate(before.allocations):
+            same_variant = limits.in_place_variants or one.variant == allocation.variant
+            same_shape = limits.in_place_cores or (one.cores, one.threads) == (allocation.cores, allocation.threads)
+            if same_variant and same_shape:
+                some = min(missing, there[i])
+                missing, there[i] = missing - some, there[i] - some
+        found.append((allocation, missing))
+    return found
+
+
+def started_cores(before: Plan, after: Plan, limits: Limits) -> int:
+    """Cores of the replicas that a plan starts."""
+    return sum(a.cores * n for name, task in after.tasks.items() for a, n in _started(before.tasks[name], task, limits))
 
 
 def until_started(before: Plan, after: Plan) -> Plan:

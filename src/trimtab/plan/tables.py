@@ -70,11 +70,12 @@ def task_table(pipeline: Pipeline, profile: Profile, task: str) -> TaskTable:
         found = _tables[key] = (profile, {})
         while len(_tables) > _KEPT:
             _tables.popitem(last=False)
-    known = profile.variants.get(task, {})
-    names = tuple(sorted(v for v in pipeline.tasks[task].variants if v in known and known_shapes(known[v])))
-    table = found[1].get((task, names))
+    wanted = tuple(pipeline.tasks[task].variants)
+    table = found[1].get((task, wanted))
     if table is None:
-        table = found[1][task, names] = _make(names, known, pipeline.slo.quantile)
+        known = profile.variants.get(task, {})
+        names = tuple(sorted(v for v in wanted if v in known and known_shapes(known[v])))
+        table = found[1][task, wanted] = _make(names, known, pipeline.slo.quantile)
     return table
 
 

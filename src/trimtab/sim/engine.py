@@ -164,9 +164,7 @@ def is_refused(s: Arrays, left_s: float) -> bool:
 def arrive(s: Arrays, now_s: float) -> int:
     """A request arrives; returns how many groups in `dirty` got an item of it."""
     number = s.counts[at.ORDINAL]
-    left_s = s.option_f[at.SLO_S]
-    if s.left_s.shape[0] > 0:
-        left_s = s.left_s[s.counts[at.NEXT_ARRIVAL]]
+    left_s = s.arrivals[1, s.counts[at.NEXT_ARRIVAL]]
     s.counts[at.ORDINAL] += 1
     s.counts[at.NEXT_ARRIVAL] += 1
     if is_refused(s, left_s):
@@ -187,8 +185,10 @@ def arrive(s: Arrays, now_s: float) -> int:
     s.request_f[slot, at.DUE_S] = now_s + left_s
     s.request_f[slot, at.END_S] = now_s + (1.0 - ANSWER_SHARE) * left_s
     if s.option_i[at.VARIED]:
-        push(s.due_key, s.due_item, s.counts[at.DUES], now_s + left_s, serial, serial)
+        dues = s.group_i.shape[0]
+        push(s.queue_key[dues], s.queue_item[dues], s.counts[at.DUES], now_s + left_s, serial, serial)
         s.counts[at.DUES] += 1
+        s.counts[at.HIGHEST] = max(s.counts[at.HIGHEST], s.counts[at.DUES])
     changed = 0
     for t in range(tasks):
         s.missing[slot, t] = -1
@@ -512,12 +512,13 @@ def next_due_s(s: Arrays) -> float:
     """When the next deadline of a request that lives passes; infinite under rules that look at none."""
     if s.option_i[at.RULE] != TRIMTAB:
         return np.inf
-    while s.counts[at.DUES] > 0:
-        if living(s, s.due_item[0, 1]):
-            return float(s.due_key[0])
-        pop(s.due_key, s.due_item, s.counts[at.DUES])
-        s.counts[at.DUES] -= 1
     if s.option_i[at.VARIED]:
+        dues = s.group_i.shape[0]
+        while s.counts[at.DUES] > 0:
+            if living(s, s.queue_item[dues, 0, 1]):
+                return float(s.queue_key[dues, 0])
+            pop(s.queue_key[dues], s.queue_item[dues], s.counts[at.DUES])
+            s.counts[at.DUES] -= 1
         return np.inf
     while s.counts[at.NEXT_DUE] < s.counts[at.NEXT_SERIAL]:
         if living(s, s.counts[at.NEXT_DUE]):
@@ -532,8 +533,8 @@ def next_event(s: Arrays) -> tuple[int, float, int]:
     kind, moment, woken = _ENDED, np.inf, -1
     if s.counts[at.IN_FLIGHT] > 0:
         moment = s.end_key[0]
-    if s.counts[at.NEXT_ARRIVAL] < s.arrivals.shape[0] and s.arrivals[s.counts[at.NEXT_ARRIVAL]] < moment:
-        kind, moment = _ARRIVED, s.arrivals[s.counts[at.NEXT_ARRIVAL]]
+    if s.counts[at.NEXT_ARRIVAL] < s.arrivals.shape[1] and s.arrivals[0, s.counts[at.NEXT_ARRIVAL]] < moment:
+        kind, moment = _ARRIVED, s.arrivals[0, s.counts[at.NEXT_ARRIVAL]]
     if s.option_i[at.WAITS]:
         for g in range(s.group_i.shape[0]):
             if s.group_f[g, at.WAKE_S] < moment:
@@ -582,7 +583,8 @@ def pass_deadline(s: Arrays) -> None:
     """A deadline passes: what waits is given up, what is served is answered late."""
     serial = s.counts[at.NEXT_DUE]
     if s.option_i[at.VARIED]:
-        serial = pop(s.due_key, s.due_item, s.counts[at.DUES])
+        dues = s.group_i.shape[0]
+        serial = pop(s.queue_key[dues], s.queue_item[dues], s.counts[at.DUES])
         s.counts[at.DUES] -= 1
     else:
         s.counts[at.NEXT_DUE] += 1
@@ -600,9 +602,7 @@ def lacks(s: Arrays) -> int:
         return at.NEED_UNIFORMS
     if s.queue_key.shape[1] - s.counts[at.HIGHEST] < s.option_i[at.PUSHES_AT_ONCE]:
         return at.NEED_QUEUE
-    if s.counts[at.DUES] >= s.due_key.shape[0]:
-        return at.NEED_DUES
-    if s.counts[at.NEXT_ARRIVAL] >= s.arrivals.shape[0] and s.counts[at.MORE]:
+    if s.counts[at.NEXT_ARRIVAL] >= s.arrivals.shape[1] and s.counts[at.MORE]:
         return at.NEED_ARRIVALS
     if s.request_i[s.counts[at.NEXT_SERIAL] & (s.request_i.shape[0] - 1), at.ALIVE]:
         return at.NEED_REQUESTS

@@ -1,8 +1,8 @@
 """The simulator's state as arrays: their names, types, shapes and columns.
 
 T tasks, G groups of replicas (a fixed number per task, of which the plan opens some), V variants (most accurate first),
-B batch size, R replicas, N requests, D deadlines, K batches in service, E edges. A request lives at
-`serial & (N - 1)`; an item in a queue is `serial · 2 + retries`.
+H = G + 1, B batch size, R replicas, N requests, K batches in service, E edges. A request lives at `serial & (N - 1)`;
+an item in a queue is `serial · 2 + retries`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ MEAN = len(KNOTS)
 LEAST_RESPONSE_S, RESPONSE_STEP, BUCKETS = 1e-5, 0.005, 4400
 TICK_S = 1.0  # as often as the live plant's data plane does
 # what `advance` returns
-REACHED, NEED_ARRIVALS, NEED_UNIFORMS, NEED_REQUESTS, NEED_QUEUE, NEED_DUES = range(6)
+REACHED, NEED_ARRIVALS, NEED_UNIFORMS, NEED_REQUESTS, NEED_QUEUE = range(5)
 
 
 Floats = NDArray[np.float64]
@@ -64,8 +64,7 @@ class Arrays(NamedTuple):
     counts: Ints  # 12
     option_i: Ints  # 7
     option_f: Floats  # 4
-    arrivals: Floats  # any number, ascending
-    left_s: Floats  # what each of them has left to its deadline; empty: the SLO
+    arrivals: Floats  # 2 and any number: moments, ascending, and what requests have left then to their deadlines
     uniforms: Floats  # U
     # the pipeline
     upstream: Flags  # T T: [t, u] when u runs directly before t
@@ -96,10 +95,8 @@ class Arrays(NamedTuple):
     worth: Floats  # N T: sum of the accuracies of the variants that did them
     brings: Ints  # N T T: [t, u], items that answers of u bring to t
     waits: Ints  # N G: items that wait
-    queue_key: Floats  # G Q: heaps
-    queue_item: Ints  # G Q 2: sequence, item
-    due_key: Floats  # D: a heap of deadlines, where they are VARIED
-    due_item: Ints  # D 2: serial, serial
+    queue_key: Floats  # H Q: heaps; below those of the groups one of deadlines, where they are VARIED
+    queue_item: Ints  # H Q 2: sequence, item; of a deadline twice the serial
     batch_i: Ints  # K 6
     batch_f: Floats  # K 1
     batch_item: Ints  # K B
@@ -124,8 +121,7 @@ SHAPES = {
     "counts": f"{COUNTS}",
     "option_i": "7",
     "option_f": "4",
-    "arrivals": "0",
-    "left_s": "0",
+    "arrivals": "2 0",
     "uniforms": "U",
     "upstream": "T T",
     "fan": "T T V",
@@ -153,10 +149,8 @@ SHAPES = {
     "worth": "N T",
     "brings": "N T T",
     "waits": "N G",
-    "queue_key": "G Q",
-    "queue_item": "G Q 2",
-    "due_key": "D",
-    "due_item": "D 2",
+    "queue_key": "H Q",
+    "queue_item": "H Q 2",
     "batch_i": "K 6",
     "batch_f": "K 1",
     "batch_item": "K B",

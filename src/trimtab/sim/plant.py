@@ -162,9 +162,9 @@ class SimPlant:
     def offer(self, requests: int) -> None:
         """Let so many requests arrive now, beside those of the arrivals that were given at the start."""
         came = int(self.state["counts"][at.NEXT_ARRIVAL])
-        ahead, left_s = self.state["arrivals"][came:], self.state["left_s"][came:]
-        own_s = np.full(requests if self._delays else 0, self._pipeline.slo.latency_s)
-        self._come(np.concatenate((np.full(requests, self.now_s), ahead)), np.concatenate((own_s, left_s)))
+        ahead = self.state["arrivals"][:, came:]
+        now = np.repeat([[self.now_s], [self._pipeline.slo.latency_s]], requests, axis=1)
+        self._come(np.concatenate((now, ahead), axis=1))
         second = math.floor(self.now_s)
         self._per_second[second] = self._per_second.get(second, 0) + requests
 
@@ -223,27 +223,32 @@ class SimPlant:
         while self.state.run(to_s) == at.NEED_ARRIVALS:
             block = next(self._arrivals, None)
             self.state["counts"][at.MORE] = block is not None
-            moments, left_s = np.empty(0) if block is None else block, np.empty(0)
-            if self._delays is not None:
-                left_s = self._delays.left_s(self._pipeline.slo.latency_s, self._delay_draws, moments)
-            self._come(moments, left_s)
+            moments = np.empty(0) if block is None else block
+            self._come(np.stack((moments, self._left_s(moments))))
             if block is not None and len(block):
                 first = math.floor(block[0])
                 for second, requests in enumerate(np.bincount(block.astype(np.int64) - first).tolist(), start=first):
                     self._per_second[second] = self._per_second.get(second, 0) + requests
 
-    def _come(self, moments: Moments, left_s: NDArray[np.float64]) -> None:
-        """Requests that are to arrive, in the place of those at hand, and what they will have left."""
+    def _left_s(self, moments: Moments) -> NDArray[np.float64]:
+        """What requests have left that arrive at these moments."""
+        slo_s = self._pipeline.slo.latency_s
+        if self._delays is None:
+            return np.full(len(moments), slo_s)
+        return self._delays.left_s(slo_s, self._delay_draws, moments)
+
+    def _come(self, arrivals: NDArray[np.float64]) -> None:
+        """Requests that are to arrive, in the place of those at hand."""
         self._note_left()
         self._noted = 0
         self.state["counts"][at.NEXT_ARRIVAL] = 0
-        self.state.replace("arrivals", moments)
-        self.state.replace("left_s", left_s)
+        self.state.replace("arrivals", arrivals)
 
     def _note_left(self) -> None:
         """Take note of what the requests had left that have arrived since the last call."""
         came = int(self.state["counts"][at.NEXT_ARRIVAL])
-        self._came_with.append(self.state["left_s"][self._noted : came])
+        if self._delays is not None:
+            self._came_with.append(self.state["arrivals"][1, self._noted : came])
         self._noted = came
 
     def _settle(self) -> None:

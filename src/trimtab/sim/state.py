@@ -13,7 +13,7 @@ from trimtab.sim import engine
 from trimtab.sim import layout as at
 
 _UNIFORMS = 1 << 16
-_REQUESTS, _QUEUE, _DUES, _REPLICAS, _BATCHES = 1 << 6, 1 << 8, 1 << 6, 8, 16
+_REQUESTS, _QUEUE, _REPLICAS, _BATCHES = 1 << 6, 1 << 8, 8, 16
 
 
 @dataclass(slots=True)
@@ -26,10 +26,14 @@ class Sizes:
     B: int
     N: int = _REQUESTS
     Q: int = _QUEUE
-    D: int = _DUES
     R: int = _REPLICAS
     K: int = _BATCHES
     U: int = _UNIFORMS
+
+    @property
+    def H(self) -> int:
+        """Heaps: the queues of all groups, and one of deadlines."""
+        return self.G + 1
 
     def shape(self, letters: str) -> tuple[int, ...]:
         """The shape that the letters of an array stand for."""
@@ -80,8 +84,6 @@ class State:
                 self._refill()
             elif code == at.NEED_REQUESTS:
                 self._grow_requests()
-            elif code == at.NEED_DUES:
-                self._grow_dues()
             else:
                 self.grow_queue()
 
@@ -153,27 +155,24 @@ class State:
                 self._held[name] = new
         self._bind()
 
-    def _grow_dues(self) -> None:
-        """Forget the deadlines of requests that ended; twice the room, if those that live need it."""
-        keys, serials = self["due_key"][: self["counts"][at.DUES]], self["due_item"][: self["counts"][at.DUES], 1]
-        rows = serials & (self.sizes.N - 1)
-        request = self["request_i"][rows]
-        living = np.flatnonzero((request[:, at.ALIVE] == 1) & (request[:, at.SERIAL] == serials))
-        living = living[np.lexsort((serials[living], keys[living]))]  # what is sorted is a heap
-        keys, serials = keys[living], serials[living]
-        if 2 * len(living) > self.sizes.D:
-            self._resize("D", 2 * self.sizes.D)
-        self["due_key"][: len(living)], self["due_item"][: len(living)] = keys, serials[:, None]
-        self["counts"][at.DUES] = len(living)
-        self._bind()
-
     def grow_queue(self) -> None:
         """Twice the room in every queue, if its entries need it; entries of requests that ended are kept until then."""
-        entries = self["group_i"][:, at.ENTRIES]
-        self["counts"][at.HIGHEST] = int(entries.max())
+        self._forget_dues()
+        self["counts"][at.HIGHEST] = max(int(self["group_i"][:, at.ENTRIES].max()), int(self["counts"][at.DUES]))
         while self.sizes.Q - self["counts"][at.HIGHEST] < 2 * self["option_i"][at.PUSHES_AT_ONCE]:
             self._resize("Q", 2 * self.sizes.Q)
         self._bind()
+
+    def _forget_dues(self) -> None:
+        """Take the deadlines of requests that ended out of their heap."""
+        key, item = self["queue_key"][-1], self["queue_item"][-1]
+        entries = int(self["counts"][at.DUES])
+        serials = item[:entries, 1]
+        request = self["request_i"][serials & (self.sizes.N - 1)]
+        living = np.flatnonzero((request[:, at.ALIVE] == 1) & (request[:, at.SERIAL] == serials))
+        living = living[np.lexsort((serials[living], key[living]))]  # what is sorted is a heap
+        key[: len(living)], item[: len(living)] = key[living], item[living]
+        self["counts"][at.DUES] = len(living)
 
     def _bind(self) -> None:
         self.arrays = at.Arrays(**self._held)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from trimtab.errors import PlanRequestError
 from trimtab.plan.accuracy import coupled_tasks
-from trimtab.plan.choose import Chosen, best_at, choose
+from trimtab.plan.choose import Chosen, best_at, choose, largest_rate
 from trimtab.plan.model import Plan, PlanRequest, PlanResult, TaskPlan
 from trimtab.plan.options import Rules
 from trimtab.plan.policies.base import result
@@ -59,19 +60,23 @@ class TrimtabPolicy:
 
 
     def _adjust(self, request: PlanRequest, current: Plan, objective: Objective, rules: Rules) -> PlanResult:
-        """The best that the plan in force becomes at once; itself, where nothing better holds the SLO."""
+        """The best that the plan in force becomes at once: by the objective, or else what holds most of the rate."""
         chosen = best_at(request, request.rate_rps, objective, rules)
         if chosen is None:
-            return result(
-                self.name, request, current.tasks, feasible=False, reason="nothing that changes at once holds the SLO",
-                latency_model=rules.latency_model, objective=objective,
-            )  # fmt: skip
+            try:
+                chosen = largest_rate(replace(request, surge_rps=None), request.rate_rps, rules)
+            except PlanRequestError:
+                return result(
+                    self.name, request, current.tasks, feasible=False, reason="nothing changes at once",
+                    latency_model=rules.latency_model, objective=objective,
+                )  # fmt: skip
         tasks = {}
         for name, groups in chosen.allocations.items():
             before = current.tasks[name]
             tasks[name] = with_freedoms(request, TaskPlan(name, tuple(groups), before.resident))
         return result(
-            self.name, request, widened(request, tasks), feasible=True, reason="the best that changes at once",
+            self.name, request, widened(request, tasks), feasible=chosen.feasible,
+            reason="the best that changes at once" if chosen.feasible else "what holds most, of all that changes at once",
             latency_model=rules.latency_model, objective=objective,
         )  # fmt: skip
 
