@@ -2,9 +2,9 @@
 
     python experiments/ablation.py --data ../shared/data --out out/experiments/ablation
 
-InfAdapter's service with its weights, on both windows and on six of twenty minutes from the hour on, and on both windows
-at the accuracy that InfAdapter delivers there; two of IPA's pipelines under two load patterns, at the accuracy that IPA
-was published with. `trouble/ideas.py` says what is done.
+InfAdapter's service with its weights, on both windows and on six of twenty minutes from the hour on; on both windows
+also at the accuracy that InfAdapter delivers there; two of IPA's pipelines under two load patterns, at the accuracy
+that IPA was published with. `trouble/ideas.py` says what is done.
 
 The objective is the one that is asked for: in points of accuracy, less the cores' weight; or, where an accuracy is
 given, the cores held, less being better. Changes are against the full policy, with the same seeds: for each seed the

@@ -149,7 +149,7 @@ def row(runs: Sequence[Outcome], untroubled: Sequence[Outcome], published: Seque
         "accuracy %": mean([None if (a := each.summary.accuracy) is None else 100.0 * a for each in runs]),
         "cores held": mean([each.summary.mean_cores for each in runs]),
         "withstood": "yes" if withstood else "no",
-        "beyond published, points": beyond if ours else None,
+        "against published": beyond if ours else None,
         "never worse": ("yes" if beyond >= -AS_GOOD_POINTS else "no") if ours else "",
     }
 

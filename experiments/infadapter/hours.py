@@ -8,10 +8,10 @@ In the ten minutes before a window they stay missing, so before a midnight's win
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from experiments.infadapter.windows import WINDOWS, Window, load
+from experiments.data import counts
+from experiments.infadapter.windows import HISTORY_S, WINDOWS, Window
 
 from trimtab.errors import TrimtabError
 from trimtab.sim.run import Load
@@ -54,8 +54,15 @@ def windows(asked: str) -> tuple[Window, ...]:
     return (named + tuple(hours[(2 * i + 1) * len(hours) // (2 * left)] for i in range(left)))[: int(asked)]
 
 
+def recorded(data: Path, window: Window) -> tuple[int | None, ...]:
+    """The counts of the ten minutes before a window and of the window; None where nothing was recorded."""
+    first = DAYS.start * DAY_S - HISTORY_S
+    read = counts(data, first, DAYS.stop * DAY_S)  # of all windows at once: to skip what comes before takes a second
+    return tuple(count or None for count in read[window.start - HISTORY_S - first : window.stop - first])
+
+
 def played(data: Path, window: Window, seed: int) -> Load:
-    """The window as load: Poisson arrivals at the rate of each second, and the ten minutes before as history."""
-    counted = load(data, window, seed, "poisson")
-    recorded = Trace(tuple(count or None for count in counted.trace.counts), window.name)
-    return replace(counted, trace=recorded.filled("hold"), history=tuple(count or None for count in counted.history))
+    """The window as load: Poisson arrivals at the rate of each second, the ten minutes before as history, the clock."""
+    known = recorded(data, window)
+    trace = Trace(known[HISTORY_S:], window.name).filled("hold")
+    return Load(trace, "poisson", seed, known[:HISTORY_S], clock_s=float(window.start))

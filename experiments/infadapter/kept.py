@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
-import numpy as np
-from experiments.data import counts, found
+from experiments.data import found
 from experiments.infadapter.entrants import Entrant, play
-from experiments.infadapter.windows import HISTORY_S, Window
+from experiments.infadapter.hours import recorded
+from experiments.infadapter.windows import Window
 from experiments.results import mean
 
 import trimtab
@@ -125,7 +125,7 @@ def _outcome(case: Case, result: SimResult) -> Outcome:
 @functools.cache
 def _load_digest(data: Path, window: Window) -> str:
     """Of what the published data says that bears on a run in this window."""
-    digest = hashlib.sha256(np.array(counts(data, window.start - HISTORY_S, window.stop)).tobytes())
+    digest = hashlib.sha256(repr(recorded(data, window)).encode())
     for name in ("capacity_profile_2023-02-21", "variants"):
         digest.update(found(data, f"infadapter/{name}.csv").read_bytes())
     return digest.hexdigest()

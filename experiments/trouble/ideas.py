@@ -120,7 +120,7 @@ VARIANTS: Mapping[str, Change] = MappingProxyType(
             if name != DEFAULT_FORECASTER
         },
         WRONG: _wrong,
-        UNCALIBRATED: lambda scene: _control(ratio_gain=0.0)(_wrong(scene)),
+        UNCALIBRATED: lambda scene: _control(calibrate=False)(_wrong(scene)),
         KNOWN: _forecaster(ORACLE),
         FREE: _plant(FREE_PLANT),
         ORACLE: _oracle,

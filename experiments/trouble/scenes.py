@@ -1,7 +1,8 @@
 """A scene is all that a run is given, as one value: what is changed in it is what an experiment is about.
 
 A *place* is a service or a pipeline with its load: InfAdapter's service under a window of the trace, or one of IPA's
-pipelines under a load pattern. Who runs there is set up as in `infadapter/contenders.py` and `ipa/contenders.py`.
+pipelines under a load pattern. Who runs there is set up as in `infadapter/contenders.py` and `ipa/contenders.py`;
+Trimtab runs in its own rhythm, and requests come to InfAdapter's service as a Poisson process.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from types import MappingProxyType
 
 from experiments.infadapter import contenders as infadapter
 from experiments.infadapter import windows
+from experiments.infadapter.hours import hourly, played
 from experiments.infadapter.measurements import capacity_profile, service_profile
 from experiments.ipa import contenders as ipa
 from experiments.ipa import workloads
@@ -35,16 +37,9 @@ CHEAPEST = "trimtab, cheapest"
 """At the accuracy that InfAdapter delivered there without trouble, at the least cost."""
 PUBLISHED = {SERVICE: "infadapter"}
 """Place → the published policy that ours stands beside; `ipa-as-coded` where it is not named."""
-DAY_S, HOUR_S, WINDOW_S = 86_400, 3_600, 1_200
-HOURS: Mapping[str, windows.Window] = MappingProxyType(
-    {
-        f"day {day}, {hour} h": windows.Window(
-            f"day {day}, {hour} h", day * DAY_S + hour * HOUR_S, day * DAY_S + hour * HOUR_S + WINDOW_S
-        )
-        for day, hour in ((14, 3), (14, 9), (14, 17), (15, 11), (15, 18), (16, 14))
-    }
-)
-"""Twenty minutes from the hour on, of the days that nothing was fitted to: two calm ones, four with bursts."""
+_SOME_HOURS = ("14d03h", "14d09h", "14d17h", "15d11h", "15d18h", "16d14h")
+HOURS: Mapping[str, windows.Window] = MappingProxyType({w.name: w for w in hourly() if w.name in _SOME_HOURS})
+"""Six of the windows that start on the hour: two calm ones, four with bursts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +104,14 @@ def scene(data: Path, place: Place, contender: str, seed: int, floor: float | No
     """
     if place.pipeline == SERVICE:
         return _service(data, place.load, contender, seed, floor)
-    case = ipa.Case(data, place.pipeline, place.load, contender, seed)
-    s = ipa.scenario(case)
+    s = ipa.scenario(ipa.Case(data, place.pipeline, place.load, contender, seed))
     what = workloads.load(data, place.load, seed)
-    return Scene(
+    made = Scene(
         s.pipeline, s.profile, s.truth, what, s.policy, s.plant, ipa.CORES, s.settings, s.serving, s.forecaster
     )
+    if contender != OURS:
+        return made
+    return replace(made, settings=settings_for(s.policy, start_rate_rps(what)), forecaster=None)
 
 
 def _service(data: Path, window: str, contender: str, seed: int, floor: float | None) -> Scene:
@@ -125,7 +122,7 @@ def _service(data: Path, window: str, contender: str, seed: int, floor: float | 
     of, policy = infadapter.given(who, profile), make_policy(who.policy)
     if contender == CHEAPEST:
         of = replace(of, objective=Objective("cheapest", accuracy_floor=floor))
-    what = windows.load(data, HOURS[window] if window in HOURS else windows.WINDOWS[window], seed)
+    what = played(data, HOURS[window] if window in HOURS else windows.WINDOWS[window], seed)
     return Scene(
         of,
         profile,

@@ -112,6 +112,7 @@ def test_a_rerun_keeps_what_was_asked_before(files: tuple[Path, Path, Path], fak
         ("--cores", "5"),
         ("--forecaster", "ewm"),
         ("--clock-start", "60"),
+        ("--gap", "2-5"),
     ],
 )
 def test_another_question_is_asked_anew(files: tuple[Path, Path, Path], change: tuple[str, str]) -> None:
@@ -119,6 +120,20 @@ def test_another_question_is_asked_anew(files: tuple[Path, Path, Path], change: 
     invoke(compare, *question)
     assert "1 runs: 0 kept, 1 to do" in invoke(compare, *question, *change).stderr
     assert "1 runs: 1 kept, 0 to do" in invoke(compare, *question, *change).stderr
+
+
+@pytest.mark.usefixtures("fake")
+def test_other_delays_are_another_question(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    way = tmp_path / "way.txt"
+    way.write_text("0.1\n" * 20)
+    question = asked(files, "--policy", "ms+", "--seeds", 1, "--no-report")
+    invoke(compare, *question)
+    question = (*question, "--delay", way)
+    assert "0 kept" in invoke(compare, *question).stderr
+    assert "1 kept" in invoke(compare, *question).stderr
+    assert "0 kept" in invoke(compare, *question, "--delay-spread", 0.5).stderr
+    way.write_text("0.2\n" * 20)
+    assert "0 kept" in invoke(compare, *question).stderr
 
 
 @pytest.mark.usefixtures("fake")

@@ -115,6 +115,39 @@ def test_seconds_that_were_not_recorded(
     assert load.history == history
 
 
+def test_delays_are_those_of_the_seconds_played(files: tuple[Path, Path], fake: FakeSimulation, tmp_path: Path) -> None:
+    way = tmp_path / "way.txt"
+    way.write_text("".join(f"0.{second}\n" for second in range(8)))
+    files[1].write_text("1\n-\n3\n4\n-\n-\n7\n")
+    for more in (("hold",), ("cut",), ("hold", "--from", 4), ("cut", "--from", 2, "--delay-spread", 0.4)):
+        told(files[0], "--trace", files[1], "--delay", way, "--missing", *more)
+    delays = [call[0].delays for call in fake.calls]
+    assert [each and each.seconds for each in delays] == [
+        (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6), (0.0, 0.2, 0.3, 0.6), (0.4, 0.5, 0.6), (0.2, 0.3, 0.6)
+    ]  # fmt: skip
+    assert [each and each.spread for each in delays] == [0.0, 0.0, 0.0, 0.4]
+    told(files[0], "--trace", files[1], "--from", 2, "--to", 4)
+    assert fake.calls[-1][0].delays is None
+
+
+def test_gaps_are_passed_on(files: tuple[Path, Path], fake: FakeSimulation) -> None:
+    told(files[0], "--trace", files[1], "--gap", "2-4", "--gap", "7-12")
+    told(files[0], "--trace", files[1])
+    assert [call[3]["gaps"] for call in fake.calls] == [((2.0, 4.0), (7.0, 12.0)), ()]
+
+
+def test_less_time_left_and_a_gap_are_told(files: tuple[Path, Path], tmp_path: Path) -> None:
+    way = tmp_path / "way.txt"
+    way.write_text("0.1\n" * 6 + "0.45\n" * 6)
+    text = told(files[0], "--trace", files[1], "--delay", way, "--gap", "3-5")
+    text = " ".join(text.split())
+    assert "nothing was counted from 3 to 5 s" in text
+    assert "the way to us takes 0.1 to 0.45 s" in text
+    result = json.loads(told(files[0], "--trace", files[1], "--delay", way, "--arrivals", "recorded", "--json"))
+    assert result["settings"]["delay"] == "way.txt"
+    assert result["summary"]["refused"] == sum(COUNTS[6:])  # the SLO is 400 ms
+
+
 @pytest.mark.parametrize(
     ("arguments", "clock_s"),
     [
@@ -198,6 +231,10 @@ def test_the_series_is_written_a_window_a_row(files: tuple[Path, Path], tmp_path
         (("--set", "slo.latency=never"), SpecError, "slo.latency"),
         (("--set", "policies={nobody: {a: 1}}"), PlanRequestError, "policies.nobody"),
         (("--column", "calls"), TraceError, "no column names"),
+        (("--delay", "way.txt"), TraceError, "no such series of delays file"),
+        (("--delay-spread", 0.5), SimulationError, "--delay-spread: there are no delays to spread"),
+        (("--gap", "4"), SimulationError, "--gap: not a gap: got 4"),
+        (("--gap", "9-9"), SimulationError, "--gap: not a gap: got 9-9"),
         (("--journal", "/no/such/folder/j"), SimulationError, "no such folder"),
         (("--series", "/no/such/folder/s"), SimulationError, "no such folder"),
         (("--profile", "/no/such/profile"), ProfileError, "/no/such/profile"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -41,8 +42,9 @@ def record(controller: Controller, path: Path, policy: str, seconds: int = 60) -
         )  # fmt: skip
         tasks = {"locate": task, "read": task}
         seen = Observation(
-            100.25 + second, 1.0, (count,), Outcomes(count or 0), tasks, {0.5: 0.01, 0.99: 0.123}, 1.5, "x"
-        )
+            100.25 + second, 1.0, (count,), Outcomes(count or 0), tasks, {0.5: 0.01, 0.99: 0.123}, 1.5, "x",
+            allowed_s={0.01: float(rng.uniform(0.1, 0.2)), 0.5: 0.3} if second % 3 == 0 else {},
+        )  # fmt: skip
         entries.append(JournalEntry(seen, controller.step(seen)))
     with JournalWriter(path, header_of(controller, policy)) as journal:
         for entry in entries:
@@ -241,6 +243,21 @@ def test_numbers_survive_the_file_to_the_last_bit(make_controller: MakeControlle
     with JournalWriter(tmp_path / "j.jsonl", header_of(controller, "trimtab")) as journal:
         journal.append(JournalEntry(seen, None, "none"))
     assert read_journal(tmp_path / "j.jsonl").entries[0].observation == seen
+
+
+def test_a_journal_from_before_deadlines_were_observed_still_reads(
+    make_controller: MakeController, tmp_path: Path
+) -> None:
+    entries = record(make_controller(), tmp_path / "new.jsonl", "trimtab", seconds=4)
+    lines = (tmp_path / "new.jsonl").read_text().splitlines()
+    header, *turns = map(json.loads, lines)
+    for turn in turns:
+        if turn["observation"]:
+            del turn["observation"]["allowed_s"]
+    (tmp_path / "old.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (header, *turns)))
+    old = read_journal(tmp_path / "old.jsonl")
+    seen = [entry.observation and replace(entry.observation, allowed_s={}) for entry in entries]
+    assert [entry.observation for entry in old.entries] == seen
 
 
 @contextmanager

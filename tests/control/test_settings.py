@@ -68,8 +68,8 @@ def test_infadapters_loop_is_the_published_one() -> None:
 def test_what_is_not_a_matter_of_rhythm_stays_the_same_for_all(name: str) -> None:
     settings, own = settings_for(make_policy(name), 3.0), ControllerSettings()
     assert settings.start_rate_rps == 3.0
-    assert (settings.ratio_gain, settings.backlog_share, settings.drain_s) == (
-        own.ratio_gain,
+    assert (settings.calibrate, settings.backlog_share, settings.drain_s) == (
+        own.calibrate,
         own.backlog_share,
         own.drain_s,
     )

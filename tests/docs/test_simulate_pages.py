@@ -51,7 +51,7 @@ def test_the_how_tos_commands_run(tmp_path: Path) -> None:
         text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("on day.txt: ") == 4
+    assert done.stdout.count("on day.txt: ") == 6
     assert "12 runs: 0 kept, 12 to do" in done.stderr
     assert len(list((tmp_path / "out" / "runs").rglob("*.json"))) == 12
     assert "plant instant-resident, but kubernetes for restarts" in " ".join(done.stdout.split())

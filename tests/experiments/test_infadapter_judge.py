@@ -20,7 +20,7 @@ from experiments.infadapter.judge_tables import (
 from experiments.infadapter.kept import Case, code_digest, kept, outcome
 from experiments.infadapter.standings import Field, Figures, dominates, nearly_dominates
 from experiments.infadapter.verdict import capped, judge, losses, out_of_reach, targets
-from experiments.infadapter.windows import WINDOWS, Window
+from experiments.infadapter.windows import WINDOWS, Window, load
 from tests.experiments.published_data import DATA, needs_data
 
 from trimtab.plan.policies import make_policy
@@ -61,6 +61,8 @@ def test_seconds_that_were_not_recorded_are_held_within_a_window_and_missing_bef
     assert min(count or 0 for count in broken.trace.counts) > 0
     assert broken.trace.counts[470] == broken.trace.counts[469]
     assert broken.arrivals == "poisson"
+    plain = load(DATA, WINDOWS["bursty"], 2, "poisson")
+    assert played(DATA, WINDOWS["bursty"], 2) == plain
     assert played(DATA, by_name["16d16h"], 1).history.count(None) == 39
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.observe.model import Outcomes
-from trimtab.observe.window import ObservationWindow, Outcome, TaskLevel
+from trimtab.observe.window import ObservationWindow, Outcome, TaskLevel, allowed_quantiles
 
 LEVELS = {"read": TaskLevel(queued=3, in_service=2, replicas_ready=1, replicas_starting=1, cores=4)}
 
@@ -45,6 +45,29 @@ def test_nothing_seen_is_missing_not_zero() -> None:
     assert seen.outcomes.violation_ratio is None
     assert seen.response_s == {}
     assert seen.tasks["read"].service_ratio is None
+
+
+def test_the_time_left_is_told_where_somebody_has_less_than_the_slo() -> None:
+    window = ObservationWindow(0.0, slo_s=2.0)
+    for left_s in (2.0, 1.999, 5.0, math.inf):
+        window.offered(0.5, left_s)
+    assert window.close(1.0, LEVELS, 0.0, None).allowed_s == {}  # a gateway takes a moment, too
+    for number in range(100):
+        window.offered(1.5, 0.01 * number if number < 20 else 2.5)
+    told = window.close(2.0, LEVELS, 0.0, None).allowed_s
+    assert told == pytest.approx({0.01: 0.0, 0.05: 0.04, 0.1: 0.09, 0.25: 2.0, 0.5: 2.0})
+    window.offered(2.5, -0.5)
+    assert window.close(3.0, LEVELS, 0.0, None).allowed_s == dict.fromkeys(told, 0.0)
+    assert window.close(4.0, LEVELS, 0.0, None).allowed_s == {}
+
+
+@given(st.lists(st.floats(-1.0, 3.0), min_size=1, max_size=60))
+def test_each_quantile_is_a_time_that_some_request_had_and_at_most_its_share_had_less(left_s: list[float]) -> None:
+    within = [min(max(left, 0.0), 1.0) for left in left_s]
+    for q, value in allowed_quantiles(left_s, 1.0).items():
+        assert value in within
+        assert sum(left < value for left in within) <= q * len(within)
+        assert sum(left <= value for left in within) >= q * len(within) - 1e-9
 
 
 def test_the_service_ratio_is_weighted_by_time_and_skips_what_has_no_profile() -> None:

@@ -113,6 +113,25 @@ def test_what_cannot_be_answered_in_time_is_refused_before_any_work() -> None:
     asyncio.run(story())
 
 
+def test_an_observation_tells_what_requests_had_left_when_they_came() -> None:
+    async def story() -> None:
+        bench = Bench(slo_s=60.0)
+        bench.add(ScriptedReplica("add"), ScriptedReplica("double"))
+        await bench.ask()
+        await bench.ask(timeout_s=600.0)
+        assert bench.seen().allowed_s == {}
+        await bench.ask()
+        await bench.ask(timeout_s=40.0)
+        await bench.ask(timeout_s=40.0, arrived_s=asyncio.get_running_loop().time() - 10.0)
+        with pytest.raises(RefusedError):
+            await bench.ask(timeout_s=0.1)
+        expected = {0.01: 0.1, 0.05: 0.1, 0.1: 0.1, 0.25: 0.1, 0.5: 30.0}
+        assert bench.seen().allowed_s == pytest.approx(expected, abs=1.0)
+        assert bench.seen().allowed_s == {}
+
+    asyncio.run(story())
+
+
 def test_a_short_deadline_gets_the_cheaper_resident_variant() -> None:
     async def story() -> None:
         bench = Bench()

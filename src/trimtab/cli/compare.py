@@ -87,6 +87,9 @@ def compare(
     truth: options.Truth = None,
     cores: options.Cores = None,
     settings: options.Overrides = None,
+    delay: options.Delay = None,
+    delay_spread: options.DelaySpread = 0.0,
+    gaps: options.Gaps = None,
     interval: options.Interval = 1.0,
     window: options.Window = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once; by default one a core.")] = None,
@@ -112,6 +115,7 @@ def compare(
         scale=scale,
         interval_s=interval,
         window_s=window,
+        gaps=options.gaps_from(gaps),
     )
     played = [
         read_played(
@@ -123,6 +127,8 @@ def compare(
             history=history,
             missing=missing,
             clock_start_s=options.clock_from(clock_start),
+            delay=delay,
+            delay_spread=delay_spread,
         )
         for each in _apart("--trace", map(parse_trace, trace))
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +17,7 @@ from trimtab.errors import SimulationError
 from trimtab.forecast.registry import FORECASTERS
 from trimtab.report.comparison import FORESIGHT
 from trimtab.sim import PLANTS, Serving
+from trimtab.sim.gaps import Gap
 from trimtab.sim.model import DRAWS, RULES, Draw, Rule
 from trimtab.workload.arrivals import ARRIVALS, Arrivals
 
@@ -67,12 +69,30 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="A value in place of the file's, such as slo.latency=300ms."),
 ]
+Delay = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="What the way to us took of a request's time: a line per second of the trace, the delay in seconds.",
+    ),
+]
+DelaySpread = Annotated[
+    float,
+    typer.Option(
+        metavar="X", help="Spread of the delays of one second: standard deviation ÷ mean; by default all are alike."
+    ),
+]
+Gaps = Annotated[
+    list[str] | None,
+    typer.Option("--gap", metavar="S-S", help="Seconds of the run in which nothing is counted; as often as needed."),
+]
 Interval = Annotated[float, typer.Option(metavar="S", help="Seconds between two looks of the controller.")]
 Window = Annotated[
     float | None,
     typer.Option(metavar="S", help="Length of the windows of series, a multiple of --interval; by default 5 or more."),
 ]
 
+_GAP = re.compile(r"(\d+)-(\d+)")
 _WORTH_COMPILING = 200_000
 """Requests that take plain Python about as long as compiling takes."""
 
@@ -119,6 +139,21 @@ def clock_from(text: str) -> float:
             "not a time", where="--clock-start", got=text, wanted="2021-08-01T00:00, 2021-08-01T00:00+02:00, or seconds"
         ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def gaps_from(texts: list[str] | None) -> tuple[Gap, ...]:
+    """`60-120` as the seconds from 60 up to, not including, 120.
+
+    Raises:
+        SimulationError: one is no stretch of time.
+    """
+    gaps = []
+    for text in texts or ():
+        found = _GAP.fullmatch(text.strip())
+        if found is None or int(found[1]) >= int(found[2]):
+            raise SimulationError("not a gap", where="--gap", got=text, wanted="from-to in seconds, such as 60-120")
+        gaps.append((float(found[1]), float(found[2])))
+    return tuple(gaps)
 
 
 def check_folder_of(path: Path | None) -> None:

@@ -20,10 +20,12 @@ from trimtab.profile.file import load_profile_for
 from trimtab.profile.model import Profile
 from trimtab.report.comparison import FORESIGHT, FREE
 from trimtab.sim import Serving, SimResult, plant_model, simulate
+from trimtab.sim.gaps import Gap
 from trimtab.sim.run import Load
 from trimtab.spec.load import load_pipeline
 from trimtab.spec.model import Pipeline
 from trimtab.workload.arrivals import Arrivals
+from trimtab.workload.delays import Delays, read_delays
 from trimtab.workload.trace import Trace, read_trace
 
 DEFAULT_PLANT = "instant-resident"
@@ -48,6 +50,7 @@ class Scene:
     scale: float
     interval_s: float
     window_s: float
+    gaps: tuple[Gap, ...] = ()
     told: Mapping[str, str] = field(default_factory=dict)
     """What was set beside that, in words."""
 
@@ -60,6 +63,8 @@ class Played:
     history: tuple[int | None, ...]
     clock_s: float | None = None
     """When the first second that is played begins; None: not known."""
+    delays: Delays | None = None
+    """Of the seconds that are played; None: the way to us takes no time."""
     told: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -102,6 +107,7 @@ def read_scene(
     scale: float,
     interval_s: float,
     window_s: float | None,
+    gaps: tuple[Gap, ...] = (),
 ) -> Scene:
     """Read the files and check what was asked, before anything runs.
 
@@ -132,6 +138,7 @@ def read_scene(
         scale=scale,
         interval_s=interval_s,
         window_s=window_s or math.ceil(_WINDOW_S / interval_s - 1e-9) * interval_s,
+        gaps=gaps,
         told={name: words for name, words in told.items() if words} | _serving_words(serving),
     )
 
@@ -146,6 +153,8 @@ def read_played(
     history: int | None = None,
     missing: Literal["hold", "cut"] | None = None,
     clock_start_s: float = 0.0,
+    delay: Path | None = None,
+    delay_spread: float = 0.0,
 ) -> Played:
     """Read a trace and cut out what is played.
 
@@ -158,10 +167,12 @@ def read_played(
         history: seconds before `start` that forecasters may know; None: an hour, or as many as there are.
         missing: what to do about seconds that were not recorded; where some are cut out, the clock is lost.
         clock_start_s: when second 0 of the trace began.
+        delay: file of what the way to us took in each second of the trace; None: no time.
+        delay_spread: of the delays within a second, relative.
 
     Raises:
-        TraceError: the trace is wrong, or does not have these seconds.
-        SimulationError: the trace has not so much history.
+        TraceError: the trace is wrong, or does not have these seconds; or the delays are.
+        SimulationError: the trace has not so much history, or a spread is of no delays.
     """
     whole = read_trace(path, column=column)
     if history is not None and history > start:
@@ -185,7 +196,26 @@ def read_played(
     if missing and whole.missing:
         told["missing"] = {"hold": "seconds that were not recorded repeat the last one", "cut": "left out"}[missing]
     window.rates()  # which refuses a second that was not recorded
-    return Played(trace=Trace(window.counts, name or whole.name), history=known, clock_s=clock_s, told=told)
+    delays = None
+    if delay is not None:
+        counts = whole.counts[start:stop]
+        played = [start + k for k, count in enumerate(counts) if missing != "cut" or count is not None]
+        delays = _delays_of(read_delays(delay, delay_spread), played)
+        told["delay"] = delay.name
+    elif delay_spread != 0.0:
+        raise SimulationError("there are no delays to spread", where="--delay-spread", next_step="name them: --delay")
+    trace = Trace(window.counts, name or whole.name)
+    return Played(trace=trace, history=known, clock_s=clock_s, delays=delays, told=told)
+
+
+def _delays_of(delays: Delays, seconds: list[int]) -> Delays:
+    """The delays of these seconds, ascending.
+
+    Raises:
+        TraceError: there are none for some of them.
+    """
+    delays.check(seconds[-1] + 1)
+    return replace(delays, seconds=tuple(delays.seconds[second] for second in seconds))
 
 
 def request_for(scene: Scene, played: Played, policy: str, seed: int, plant: str | None = None) -> SimRequest:
@@ -243,9 +273,13 @@ def run_request(
         "truth": scene.truth,
         "interval_s": scene.interval_s,
         "window_s": scene.window_s,
+        "gaps": scene.gaps,
         "on_progress": on_progress,
     }
-    load = Load(played.trace, scene.arrivals, request.seed, played.history, scene.scale, clock_s=played.clock_s)
+    load = Load(
+        played.trace, scene.arrivals, request.seed, played.history, scene.scale, clock_s=played.clock_s,
+        delays=played.delays,
+    )  # fmt: skip
     result = simulate(scene.pipeline, scene.profile, load, policy, plant, journal=journal, **asked)
     return replace(result, settings={**result.settings, **scene.told, **played.told, **(told or {})})
 

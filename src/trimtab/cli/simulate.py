@@ -49,6 +49,9 @@ def simulate(
     truth: options.Truth = None,
     cores: options.Cores = None,
     settings: options.Overrides = None,
+    delay: options.Delay = None,
+    delay_spread: options.DelaySpread = 0.0,
+    gaps: options.Gaps = None,
     interval: options.Interval = 1.0,
     window: options.Window = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
@@ -75,10 +78,11 @@ def simulate(
         scale=scale,
         interval_s=interval,
         window_s=window,
+        gaps=options.gaps_from(gaps),
     )
     played = read_played(
         trace, column=column, start=start, stop=stop, history=history, missing=missing,
-        clock_start_s=options.clock_from(clock_start),
+        clock_start_s=options.clock_from(clock_start), delay=delay, delay_spread=delay_spread,
     )  # fmt: skip
     request = request_for(scene, played, policy, seed)
     options.compile_when_worth(request.requests, Console(stderr=True, highlight=False))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from trimtab.control.calibration import Calibration
 from trimtab.control.diff import diff
 from trimtab.control.floor import FloorAccount
 from trimtab.control.foresight import Expected, Foresight
@@ -31,10 +32,6 @@ from trimtab.plan.words import plan_words
 from trimtab.profile.model import Profile
 from trimtab.spec.model import Pipeline
 from trimtab.units import format_duration
-
-_RATIO_RANGE = (0.5, 5.0)
-"""Measured ÷ profiled service times outside this range are taken as its ends: a stall is not a new machine."""
-
 
 _EARLY = 0.1
 """A turn that comes early by less than this share of itself, or of a second, is on time: live clocks jitter."""
@@ -76,7 +73,7 @@ class Controller:
         self._adjusts = self.settings.adjust_s is not None and "adjust" in policy.decides and limits.in_place_variants
         self._visits = pipeline.visits()
         self._in_force: _InForce | None = None
-        self._service_ratio: dict[str, float] = {}
+        self._calibration = Calibration(pipeline.tasks if self.settings.calibrate else ())
         self._sequence = 0
         self.forecast: RateForecast | None = None
         """What was forecast in the last step; None: nothing was, or no recent second was counted."""
@@ -114,7 +111,7 @@ class Controller:
         """
         self._take_in(observation)
         forecast = self.forecast = self._foresight.forecast(self.settings.horizon_s)
-        steps = [_observe_step(observation), _forecast_step(forecast, self.settings)]
+        steps = [_observe_step(observation, self._calibration.warnings()), _forecast_step(forecast, self.settings)]
         if self._in_force is None:
             rate_rps = forecast.at(self.settings.rate_quantile) if forecast else self.settings.start_rate_rps
             return self._first(observation.now_s, Expected(rate_rps, rate_rps), steps)
@@ -167,19 +164,11 @@ class Controller:
     def _take_in(self, observation: Observation) -> None:
         """Tell the observation to all that learn from it."""
         self._foresight.observe(observation.arrivals)
-        self._learn(observation)
+        self._calibration.observe(observation.tasks)
         if self.pipeline.objective.accuracy_floor is not None:
             self._account.observe(observation, self.pipeline, self.pipeline.objective.accuracy_floor)
         if self._in_force is not None and self._observer is not None:
             self._observer.observe(observation, self._in_force.plan)
-
-    def _learn(self, observation: Observation) -> None:
-        """Follow the measured service-time ratios."""
-        for name, task in observation.tasks.items():
-            if task.service_ratio is not None and name in self.pipeline.tasks:
-                seen = min(max(task.service_ratio, _RATIO_RANGE[0]), _RATIO_RANGE[1])
-                known = self._service_ratio.get(name, 1.0)
-                self._service_ratio[name] = known + self.settings.ratio_gain * (seen - known)
 
     def _expect(self, observation: Observation, forecast: RateForecast) -> Expected:
         """The rate to plan for, and whether it cannot wait."""
@@ -195,7 +184,7 @@ class Controller:
             self.profile,
             latency_model=in_force.latency_model,
             arrival_scv=arrival_scv,
-            service_ratio=self._service_ratio,
+            service_ratio=self._calibration.ratios(),
         )
         urgent = None
         backlog = self._backlog(observation)
@@ -339,7 +328,7 @@ class Controller:
                 at_once=at_once,
                 limits=self.limits,
                 arrival_scv=expected.arrival_scv,
-                service_ratio=dict(self._service_ratio),
+                service_ratio=self._calibration.ratios(),
                 current=self.plan,
             )
         )
@@ -358,7 +347,7 @@ class Controller:
             expected.rate_rps,
             latency_model=model,
             arrival_scv=expected.arrival_scv,
-            service_ratio=self._service_ratio,
+            service_ratio=self._calibration.ratios(),
             current=self.plan,
         )
         return Weighed(plan, judged, objective_value(plan, judged, expected.rate_rps, self._asked().objective))
@@ -395,13 +384,14 @@ def _is_within(plan: Plan, pipeline: Pipeline) -> bool:
     )
 
 
-def _observe_step(observation: Observation) -> Step:
+def _observe_step(observation: Observation, warnings: Iterable[str]) -> Step:
     known = [count for count in observation.arrivals if count is not None]
     missing = len(observation.arrivals) - len(known)
     outcomes, queued = observation.outcomes, sum(task.queued for task in observation.tasks.values())
     words = f"{outcomes.in_time} of {outcomes.ended} in time; {queued} waiting"
     if missing:
         words += f"; {missing} seconds were not counted"
+    words = "; beware: ".join((words, *warnings))
     return Step("observe", f"{sum(known)} requests in {len(known)} s", words)
 
 

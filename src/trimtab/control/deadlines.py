@@ -46,6 +46,8 @@ RECENT_S = 2.0
 """Time constant of what is answered at once."""
 KEPT_SHARE = 0.5
 """Part of the permitted violations that those who cannot be saved leave to the others."""
+FORGOTTEN = 1e-4
+"""A time left that no larger share of what is remembered had is forgotten."""
 _ROUNDING = 1e-9
 
 Weights = NDArray[np.float64]
@@ -78,6 +80,7 @@ class Deadlines:
             if seen.any():
                 weights *= math.exp(-observation.window_s / memory_s)
                 weights += seen
+                weights[weights < FORGOTTEN * weights.sum()] = 0.0
 
     def bound(self) -> Bound:
         """What to plan for now; the SLO while nothing was seen."""

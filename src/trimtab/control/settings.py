@@ -44,8 +44,8 @@ class ControllerSettings:
     """A backlog that would take this share of the SLO to serve is a reason to plan at once."""
     drain_s: float = 2.0
     """Time within which such a backlog should be gone; its requests ÷ this are added to the expected rate."""
-    ratio_gain: float = 0.2
-    """Weight of a new measurement of the service-time ratio."""
+    calibrate: bool = True
+    """Whether plans follow the measured service times; the profile's count as they are where not."""
     hysteresis: Hysteresis | None = field(default_factory=Hysteresis)
     """When a gain is worth a change; None: what the policy proposes is taken as it is."""
     at_once: bool = True

@@ -240,7 +240,9 @@ def pool_state(
         arrival_scv, tail.late, tail.normal, tail.stretch, least_patience_s,
     )  # fmt: skip
     capacity = UTILISATION_CAP * servers / float(work_s[-1])
-    return PoolState(mean, math.sqrt(spread2), score, float(pools.score[row, 0]), (1.0 + PATIENCE) * own_s, capacity)
+    return PoolState(
+        float(mean), math.sqrt(spread2), float(score), float(pools.score[row, 0]), (1.0 + PATIENCE) * own_s, capacity
+    )
 
 
 @kernel()
