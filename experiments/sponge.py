@@ -2,21 +2,21 @@
 
     python experiments/sponge.py --out out/experiments/sponge
 
-A service of five variants behind a mobile network whose bandwidth wanders: of an SLO of 1 s, the way to us takes 0.05 to
-0.6 s (`workload.delays.mobile_delays`). Replicas change cores in place. Everything is made here; no data is needed.
+A service of five variants behind a mobile network whose bandwidth wanders: of an SLO of 1 s, the way to us takes 0.05
+to 0.6 s (`workload.delays.mobile_delays`). Replicas change cores in place. Everything is made here; no data is needed.
 
-Whatever a policy plans for, the dispatcher honours every request's own deadline. A policy is told of the times left by
-the pipeline that it is handed (`Told`): with the SLO; with the least that requests of the last second had left, as
-Sponge counts; with the SLO less the longest delay; or with the bound that `control.deadlines` derives from their
-distribution. All of Trimtab's proposals are taken as they are made, once a second, so that only this differs.
+Whatever is planned for, the dispatcher honours every request's own deadline. What a policy is told of the times left,
+it is told by the pipeline that it is handed (`Told`): with the SLO as it is; with the least that a request of the last
+second had left, as Sponge counts; with the SLO less the longest delay; or with the bound that `control.deadlines`
+derives from the distribution.
 """
 
 from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,10 +26,13 @@ from experiments.command import Options, parser, run
 from experiments.results import Cell, over_seeds, show, write_csv
 from experiments.sweep import results
 
+from trimtab.control.controller import Controller
 from trimtab.control.deadlines import Deadlines, least_time_left
-from trimtab.control.settings import settings_for
+from trimtab.control.protocols import Decision
+from trimtab.control.settings import ControllerSettings
+from trimtab.forecast import Forecaster
 from trimtab.observe.model import Observation
-from trimtab.plan.model import Plan, PlanRequest, PlanResult
+from trimtab.plan.model import Limits
 from trimtab.plan.policies import Policy, make_policy
 from trimtab.plan.policies.pipelines.sponge import SpongePolicy, SpongeSettings
 from trimtab.profile.model import Profile, ServicePoint, VariantProfile
@@ -42,13 +45,13 @@ VARIANTS = {"18": (0.698, 0.04), "34": (0.733, 0.07), "50": (0.761, 0.10), "101"
 """Accuracy, and seconds of one request on one core: like ResNets, in round figures."""
 SHAPES, BATCHES = (1, 2, 4, 8, 16), (1, 2, 4, 8)
 PARALLEL, PER_REQUEST = 0.95, 0.85
-"""Share of an inference that its threads divide (Amdahl's law); share of a request's time that each more in a batch costs."""
+"""Share of an inference that threads divide (Amdahl's law), and of a request's time that one more in a batch costs."""
 QUANTILES = {0.5: 0.98, 0.9: 1.08, 0.95: 1.12, 0.99: 1.25}
 SLO_S, CORES, LONGEST_S = 1.0, 24, 0.6
 PINNED = "50"
 """The variant that Sponge serves; its accuracy is what Trimtab has to keep where it plans for the least cost."""
 
-Told_of = Literal["the SLO", "the least of the last second", "SLO − longest delay", "the distribution"]
+Told_of = Literal["the SLO", "the least of the last second", "the SLO less the longest delay", "the distribution"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,14 @@ class Contender:
 
 CHEAPEST = Objective("cheapest", accuracy_floor=VARIANTS[PINNED][0])
 CONTENDERS = (
-    *(Contender("sponge", told) for told in ("the SLO", "the least of the last second", "SLO − longest delay")),
+    *(
+        Contender("sponge", told)
+        for told in ("the SLO", "the least of the last second", "the SLO less the longest delay")
+    ),
     *(
         Contender("trimtab", told, objective, asked)
         for objective, asked in ((CHEAPEST, f", as accurate as {PINNED}"), (Objective(), f", within {CORES} cores"))
-        for told in ("the SLO", "the least of the last second", "SLO − longest delay", "the distribution")
+        for told in ("the SLO", "the least of the last second", "the SLO less the longest delay", "the distribution")
     ),
 )
 
@@ -86,31 +92,37 @@ class Case:
     seconds: int
 
 
-class Told:
-    """A policy that is handed another SLO, which follows from what was observed; see `ObservingPolicy`."""
+class Told(Controller):
+    """A controller whose pipeline has an SLO that follows from what was observed."""
 
-    def __init__(self, policy: Policy, told: Told_of, deadlines: Deadlines) -> None:
-        self.name, self.decides, self.rhythm = policy.name, policy.decides, getattr(policy, "rhythm", None)
-        self._policy, self._told, self._deadlines = policy, told, deadlines
+    def __init__(
+        self,
+        told: Told_of,
+        pipeline: Pipeline,
+        profile: Profile,
+        policy: Policy,
+        forecaster: Forecaster,
+        limits: Limits,
+        settings: ControllerSettings | None = None,
+    ) -> None:
+        super().__init__(pipeline, profile, policy, forecaster, limits, settings)
+        self._told = told
+        self._deadlines = Deadlines(pipeline.slo, least_time_left(pipeline, profile, CORES))
         self._least_s = SLO_S
 
-    def observe(self, observation: Observation, plan: Plan) -> None:
-        """Follow the times left."""
-        del plan
+    def step(self, observation: Observation) -> Decision:
+        """The decision for what is handed now."""
         self._deadlines.observe(observation)
         if any(observation.arrivals):
             self._least_s = min(observation.allowed_s.values(), default=SLO_S)
-
-    def propose(self, request: PlanRequest) -> PlanResult:
-        """What the policy proposes for the bound."""
-        bounds_s: dict[Told_of, Callable[[], float]] = {
-            "the SLO": lambda: SLO_S,
-            "the least of the last second": lambda: max(self._least_s, 0.05),
-            "SLO − longest delay": lambda: SLO_S - LONGEST_S,
-            "the distribution": lambda: self._deadlines.bound().latency_s,
+        bounds_s: dict[Told_of, float] = {
+            "the SLO": SLO_S,
+            "the least of the last second": self._least_s,
+            "the SLO less the longest delay": SLO_S - LONGEST_S,
+            "the distribution": self._deadlines.bound().latency_s,
         }
-        slo = replace(request.pipeline.slo, latency_s=bounds_s[self._told]())
-        return self._policy.propose(replace(request, pipeline=replace(request.pipeline, slo=slo)))
+        self.pipeline = replace(self.pipeline, slo=replace(self.pipeline.slo, latency_s=bounds_s[self._told]))
+        return super().step(observation)
 
 
 def service(objective: Objective) -> tuple[Pipeline, Profile]:
@@ -136,13 +148,15 @@ def simulated(case: Case) -> SimSummary:
     policy: Policy = make_policy("trimtab")
     if contender.policy == "sponge":
         policy = SpongePolicy(SpongeSettings(variants={"classify": PINNED}))
-    settings = replace(settings_for(policy), hysteresis=None, replan_s=1.0)
-    told = Told(policy, contender.told, Deadlines(pipeline.slo, least_time_left(pipeline, profile, CORES)))
-    shape = TraceShape(case.seconds, 20.0, peak_rps=50.0, bursts=2, burst_s=90.0, swing=0.0, noise=0.1)
+    burst_s = min(90.0, case.seconds / 4.0)
+    shape = TraceShape(
+        case.seconds, 20.0, peak_rps=50.0, bursts=2, burst_s=burst_s, ramp_s=burst_s / 9.0, swing=0.0, noise=0.1
+    )
     delays = mobile_delays(case.seconds, case.seed, most_s=LONGEST_S)
     load = Load(generate(shape, case.seed), "poisson", case.seed, delays=delays)
     plant = PLANTS["instant-resident"]
-    return simulate(pipeline, profile, load, told, plant, cores=CORES, settings=settings).summary
+    decides = partial(Told, contender.told)
+    return simulate(pipeline, profile, load, policy, plant, cores=CORES, make_controller=decides).summary
 
 
 def experiment(asked: Options, parsed: Namespace) -> list[Path]:

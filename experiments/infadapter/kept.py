@@ -1,6 +1,6 @@
 """Runs that are kept: one small JSON file each, called by the digest of what was asked, so that a sweep can go on.
 
-A run answers the same question where window, load, entrant, seed, service draws and the published data are the same.
+A run answers the same question where window, entrant, seed, service draws, published data and fitted forecaster agree.
 Its file also says which code made it: a digest of Trimtab's sources and of these experiments'. A run of other code is
 not the answer, unless the one who asks says so.
 """
@@ -21,6 +21,7 @@ from experiments.infadapter.windows import Window
 from experiments.results import mean
 
 import trimtab
+from trimtab.control.settings import fitted_digest
 from trimtab.sim import SimResult
 from trimtab.sim.model import Draw
 from trimtab.sim.result import SimSummary
@@ -53,14 +54,10 @@ class Case:
     @property
     def path(self) -> Path:
         """Its file."""
-        asked = (
-            self.window,
-            replace(self.entrant, label=""),
-            self.seed,
-            self.draw,
-            _load_digest(self.data, self.window),
-        )
-        return self.folder / f"{hashlib.sha256(repr(asked).encode()).hexdigest()[:20]}.json"
+        entrant = replace(self.entrant, label="")
+        asked = (self.window, entrant, fitted_digest(entrant.forecaster or ""), self.seed, self.draw)
+        told = f"{asked!r} {_load_digest(self.data, self.window)}"
+        return self.folder / f"{hashlib.sha256(told.encode()).hexdigest()[:20]}.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,11 @@ def weighted(sizes: Sizes) -> Entrant:
 
 
 def rung(sizes: Sizes, floor: float) -> Entrant:
-    """Trimtab with the least cores at a PAS, a fraction."""
+    """Trimtab with the least cores at a PAS, a fraction, which is rounded down to five digits.
+
+    So what differs by rounding errors alone is the same question.
+    """
+    floor = math.floor(floor * 1e5 + 1e-6) / 1e5
     return Entrant(f"{OURS} {sizes} ≥ {100.0 * floor:.3f}", OURS, "ours", sizes=sizes, floor=floor)
 
 

@@ -42,15 +42,15 @@ from experiments.ipa.entrants import (
 )
 from experiments.ipa.judge_picture import picture
 from experiments.ipa.judge_tables import (
+    MEAN,
     case_lines,
     domination_lines,
     loss_lines,
-    loss_means,
     point_lines,
     rival_lines,
     target_lines,
 )
-from experiments.ipa.kept import REUSES, Case, Outcome, digest, outcome
+from experiments.ipa.kept import REUSES, Case, Outcome, digest, kept, outcome
 from experiments.ipa.measurements import NAMES
 from experiments.ipa.published import WORKLOADS
 from experiments.ipa.verdict import Field, Figures, Point, chosen, next_floor
@@ -90,9 +90,11 @@ class Played:
             for seed in seeds
             if seed not in self.runs.get(name, {}).get(entrant.label, {})
         ]
-        if not cases:
-            return
-        for case, made in zip(cases, results(outcome, cases, self.processes, what), strict=True):
+        known = {case: found for case in cases if (found := kept(case)) is not None}
+        missing = [case for case in cases if case not in known]
+        if missing:
+            known |= dict(zip(missing, results(outcome, missing, self.processes, what), strict=True))
+        for case, made in known.items():
             name = (case.pipeline, case.workload)
             for note in made.notes:
                 if made.summary is None or "decisions failed" in note:
@@ -148,37 +150,33 @@ def experiment(asked: Options, parsed: Namespace) -> list[Path]:
     references = {name: played.field(name).references for name in names}
     clusters = {name: stated(clusters=True, cores=mean(f.cores for f in references[name])) for name in names}
     played.play(clusters, every, "published policies on IPA's cores")
+    floors = {name: sorted({*(f.pas / 100.0 for f in references[name]), *span(name[0])}) for name in names}
     asked_for = {
-        name: [
-            rung(size, floor)
-            for size in SIZES
-            for floor in sorted({*(f.pas / 100.0 for f in references[name]), *span(name[0])})
-        ]
-        for name in names
+        name: list(dict.fromkeys(rung(size, floor) for size in SIZES for floor in floors[name])) for name in names
     }
     played.play(asked_for, every[:1], "Trimtab at IPA's PAS, the least and the best")
     for _ in range(parsed.rungs):
         played.play({name: between(played.field(name)) for name in names}, every[:1], "Trimtab at IPA's cores")
     climb(played, names)
-    beside = {
+    oracles = {
         name: [
-            towards_oracle(ours)
+            towards_oracle(ours)[-1]
             for size in SIZES
             for ours in (weighted(size), played.field(name).entrant_at_accuracy(size))
         ]
         for name in names
     }
-    ends = {name: [entrant for steps in some for entrant in (steps[0], steps[-1])] for name, some in beside.items()}
-    played.play(ends, every, "Trimtab and the oracle")
-    steps = {name: list(itertools.chain.from_iterable(some)) for name, some in beside.items()}
-    played.play(steps, every[:1], "between Trimtab and the oracle")
+    played.play(oracles, every, "the oracle")
+    played.play({name: [weighted(size) for size in SIZES] for name in names}, every, "Trimtab with IPA's weights")
+    steps = [step for size in SIZES for step in towards_oracle(weighted(size))]
+    played.play(dict.fromkeys(names, steps), every[:1], "between Trimtab and the oracle")
     return tell(asked, [played.field(name) for name in names], list(played.notes))
 
 
 def between(case: Field) -> list[Entrant]:
     """Trimtab at the accuracies that lead to the highest at IPA's cores."""
-    floors = {(size, next_floor(case.rungs(size), ipa)) for size in SIZES for ipa in case.references}
-    return [rung(size, floor) for size, floor in sorted(floors, key=str) if floor is not None]
+    floors = [(size, next_floor(case.rungs(size), ipa)) for size in SIZES for ipa in case.references]
+    return list(dict.fromkeys(rung(size, floor) for size, floor in floors if floor is not None))
 
 
 def climb(played: Played, names: Sequence[Name]) -> None:
@@ -212,7 +210,7 @@ def tell(asked: Options, fields: Sequence[Field], notes: Sequence[str]) -> list[
     titles = {
         "cases": "Trimtab against IPA; all: EXTRAPOLATED sizes, ipa: the sizes that IPA may choose",
         "rivals": "Published policies by cases in which they dominate a point of Trimtab's, and are dominated by one",
-        "losses": "Lost on the way to the oracle, and from it to the fluid bound: means of the cases",
+        "losses": "Lost on the way to the oracle, and from it to the fluid bound",
         "targets": "Targets",
     }
     for case in fields:
@@ -223,7 +221,7 @@ def tell(asked: Options, fields: Sequence[Field], notes: Sequence[str]) -> list[
              [each["role"] for each in own])  # fmt: skip
     for name, title in titles.items():
         if tables[name]:
-            shown = loss_means(tables[name]) if name == "losses" else tables[name]
+            shown = [each for each in tables[name] if name != "losses" or each["case"] == MEAN]
             show(title, shown, [next(iter(each.values())) for each in shown])
     for note in notes:
         console.print(f"note: {note}", markup=False)

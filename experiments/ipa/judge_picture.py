@@ -84,7 +84,9 @@ def _panel(axes: Axes, field: Field) -> None:
 def _dot(axes: Axes, point: Point, marker: str, colour: str, area: float, label: str | None = None) -> None:
     """Filled where the requests were answered in time."""
     late = point.mean.violations > VIOLATIONS
-    axes.scatter(point.mean.cores, point.mean.pas, s=area, marker=marker, label=label, zorder=4,
+    if label is not None:  # the legend shows it filled, whatever it is here
+        axes.scatter([], [], s=area, marker=marker, label=label, facecolors=colour, edgecolors=colour, linewidths=1.2)
+    axes.scatter(point.mean.cores, point.mean.pas, s=area, marker=marker, zorder=4,
                  facecolors="white" if late else colour, edgecolors=colour, linewidths=1.2)  # fmt: skip
 
 

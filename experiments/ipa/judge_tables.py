@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from experiments.ipa.entrants import SIZES, Sizes
 from experiments.ipa.targets import losses, verdicts
 from experiments.ipa.verdict import Field, Point, dominations, duels, not_dominated
 from experiments.results import Cell, mean, over_seeds
 
-_OBJECTIVE = "of IPA's objective, % of the oracle's"
-_CORES = "of the cores at IPA's PAS, % of the oracle's"
+MEAN = "mean of the cases"
 
 
 def point_lines(fields: Sequence[Field]) -> list[dict[str, Cell]]:
@@ -124,25 +123,19 @@ def rival_lines(fields: Sequence[Field]) -> list[dict[str, Cell]]:
 
 
 def loss_lines(fields: Sequence[Field]) -> list[dict[str, Cell]]:
-    """Where the objective goes, and cores at IPA's PAS, on every case."""
+    """Where the objective goes on every case, and on average."""
     return [
-        {"sizes": _basis(sizes), "case": field.name, "part": loss.part, _OBJECTIVE: loss.objective, _CORES: loss.cores}
+        {"sizes": _basis(sizes), "case": case, "part": part, "of IPA's objective, % of the oracle's": lost}
         for sizes in SIZES
-        for field in fields
-        for loss in losses(field, sizes)
+        for case, parts in _losses(fields, sizes).items()
+        for part, lost in parts.items()
     ]
 
 
-def loss_means(lines: Sequence[Mapping[str, Cell]]) -> list[dict[str, Cell]]:
-    """The same over the cases."""
-    return [
-        {"sizes": sizes, "part": part}
-        | {
-            name: mean(float(each[name] or 0.0) for each in lines if (each["sizes"], each["part"]) == (sizes, part))
-            for name in (_OBJECTIVE, _CORES)
-        }
-        for sizes, part in dict.fromkeys((each["sizes"], each["part"]) for each in lines)
-    ]
+def _losses(fields: Sequence[Field], sizes: Sizes) -> dict[str, dict[str, float]]:
+    found = {field.name: losses(field, sizes) for field in fields}
+    parts = next(iter(found.values()))
+    return found | {MEAN: {part: mean(case[part] for case in found.values()) for part in parts}}
 
 
 def _basis(sizes: Sizes) -> str:

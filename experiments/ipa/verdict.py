@@ -164,6 +164,11 @@ class Duel:
         return (0.0 if self.at_cost is None else self.at_cost.mean.pas) - self.reference.mean.pas
 
     @property
+    def can_gain(self) -> bool:
+        """Whether there is anything more accurate than what IPA delivered."""
+        return self.reference.mean.pas < 100.0 * self.field.hulls[self.sizes].accuracy[-1] * (1.0 - TIE_PAS)
+
+    @property
     def chosen(self) -> list[Point]:
         """The points that stand for Trimtab."""
         return [point for point in (self.at_accuracy, self.at_cost) if point is not None]

@@ -14,7 +14,7 @@ from experiments.trouble.scenes import Scene, slowed, start_rate_rps
 
 from trimtab.control.settings import settings_for
 from trimtab.forecast import DEFAULT_FORECASTER
-from trimtab.plan.model import PlanRequest, PlanResult
+from trimtab.plan.model import Plan, PlanRequest, PlanResult
 from trimtab.plan.policies import make_policy
 from trimtab.plan.policies.trimtab import TrimtabPolicy
 from trimtab.plan.residents import with_residents
@@ -55,11 +55,18 @@ class Ungrown(TrimtabPolicy):
     def propose(self, request: PlanRequest) -> PlanResult:
         """The plan, without the room that batches have to grow."""
         proposed = super().propose(request)
-        tasks = {
+        return replace(proposed, plan=as_planned(proposed.plan))
+
+
+def as_planned(plan: Plan) -> Plan:
+    """The plan with no batch larger than planned."""
+    return replace(
+        plan,
+        tasks={
             name: replace(task, allocations=tuple(replace(a, most=None) for a in task.allocations))
-            for name, task in proposed.plan.tasks.items()
-        }
-        return replace(proposed, plan=replace(proposed.plan, tasks=tasks))
+            for name, task in plan.tasks.items()
+        },
+    )
 
 
 def _plant(name: str) -> Change:

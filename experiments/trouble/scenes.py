@@ -35,8 +35,6 @@ BETA = 0.05
 OURS = "trimtab"
 CHEAPEST = "trimtab, cheapest"
 """At the accuracy that InfAdapter delivered there without trouble, at the least cost."""
-PUBLISHED = {SERVICE: "infadapter"}
-"""Place → the published policy that ours stands beside; `ipa-as-coded` where it is not named."""
 _SOME_HOURS = ("14d03h", "14d09h", "14d17h", "15d11h", "15d18h", "16d14h")
 HOURS: Mapping[str, windows.Window] = MappingProxyType({w.name: w for w in hourly() if w.name in _SOME_HOURS})
 """Six of the windows that start on the hour: two calm ones, four with bursts."""
@@ -64,7 +62,7 @@ class Place:
     @property
     def published(self) -> str:
         """The published policy that ours stands beside."""
-        return PUBLISHED.get(self.pipeline, "ipa-as-coded")
+        return "infadapter" if self.pipeline == SERVICE else "ipa-as-coded"
 
 
 @dataclass(frozen=True, slots=True)

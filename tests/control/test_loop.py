@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,11 +17,19 @@ from trimtab.control.protocols import Decision
 from trimtab.control.replay import replay
 from trimtab.errors import JournalError, PlanRequestError, PlantError
 from trimtab.observe.model import Observation
-from trimtab.plan.model import PlanRequest, PlanResult
+from trimtab.plan.model import Limits, PlanRequest, PlanResult
 from trimtab.plan.policies import make_policy
 from trimtab.testing import FakePlant, ManualClock, observation
 
 MakeController = Callable[..., Controller]
+ROOMY = Limits(cores=2.0)
+RIGID = Limits(cores=2.0, in_place_variants=False)
+"""Replicas that cannot step down, so that a heavy load changes the plan at once."""
+
+
+@pytest.fixture
+def make_controller(make_controller: MakeController) -> MakeController:
+    return partial(make_controller, limits=RIGID)
 
 
 class Broken:
@@ -287,7 +296,7 @@ def test_it_stops_while_a_decision_hangs(make_controller: MakeController) -> Non
 def test_variants_are_taken_away_and_given_back(make_controller: MakeController) -> None:
     async def scenario() -> None:
         plant = FakePlant(heavy_load(3))
-        loop = ControlLoop(make_controller(), plant, ManualClock())
+        loop = ControlLoop(make_controller(limits=ROOMY), plant, ManualClock())
         await loop.start()
         await loop.turn()
         await loop.plan_without({"read.light", "locate.heavy"})

@@ -2,78 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from tests.control.scripted import Echo, Noting, plan_of
 
 from trimtab.control.controller import Controller
 from trimtab.control.protocols import Decision
 from trimtab.control.settings import ControllerSettings, settings_for
 from trimtab.errors import PlanRequestError
-from trimtab.forecast import RateForecast
 from trimtab.observe.model import Observation
-from trimtab.plan.model import Allocation, Limits, Plan, PlanRequest, PlanResult, TaskPlan
-from trimtab.plan.policies.base import Rhythm, result
+from trimtab.plan.model import Limits, Plan
+from trimtab.plan.policies.base import Rhythm
 from trimtab.plan.stabilize import Hysteresis
 from trimtab.testing import make_chain, observation
 
 PIPELINE, PROFILE = make_chain({"a": {"s": (0.8, 0.004), "l": (0.95, 0.04)}})
 TEN = Rhythm(every_s=10.0, horizon_s=1.0)
 DAMPED = Rhythm(every_s=10.0, horizon_s=1.0, margin=0.1, skips=4)
-
-
-def plan_of(variant: str = "s", replicas: int = 1, rate_rps: float = 1.0) -> Plan:
-    return Plan({"a": TaskPlan("a", (Allocation(variant, replicas, 1, 1, 1),), (variant,))}, rate_rps)
-
-
-class Echo:
-    """Forecasts the last known count, and twice that at the 0.9 quantile."""
-
-    name = "echo"
-
-    def __init__(self) -> None:
-        self.last: int | None = None
-        self.horizons_s: list[float] = []
-
-    def observe(self, counts: Sequence[int | None]) -> None:
-        self.last = next((count for count in reversed(counts) if count is not None), self.last)
-
-    def forecast(self, horizon_s: float) -> RateForecast | None:
-        self.horizons_s.append(horizon_s)
-        rate = None if self.last is None else float(self.last)
-        return None if rate is None else RateForecast(horizon_s, rate, {0.5: rate, 0.9: 2.0 * rate}, 1.0, "an echo")
-
-
-class Noting:
-    """Proposes what it is set to and notes what it was asked, at which second; fails while `error` is set."""
-
-    name = "noting"
-    decides = frozenset({"variant", "replicas"})
-
-    def __init__(self) -> None:
-        self.proposal = plan_of()
-        self.error: Exception | None = None
-        self.asked: list[PlanRequest] = []
-
-    def propose(self, request: PlanRequest) -> PlanResult:
-        self.asked.append(request)
-        if self.error is not None:
-            raise self.error
-        return result(
-            self.name,
-            request,
-            self.proposal.tasks,
-            feasible=True,
-            reason="as set",
-            latency_model="tail",
-            objective=request.pipeline.objective,
-        )
-
-    @property
-    def rates_rps(self) -> list[float]:
-        return [request.rate_rps for request in self.asked]
 
 
 class Watching(Noting):

@@ -49,9 +49,14 @@ def test_a_rhythm_is_the_loop_and_the_policys_word_is_taken() -> None:
     assert settings_for(Stated(rhythm), 5.0) == ControllerSettings(
         start_rate_rps=5.0,
         replan_s=7.0,
+        adjust_s=None,
         horizon_s=11.0,
         rate_quantile=0.9,
         headroom=0.3,
+        surge_quantile=None,
+        reactive_floor=False,
+        own_deadlines=False,
+        floor_on_average=False,
         hysteresis=None,
         at_once=False,
         skips=2,
@@ -135,7 +140,7 @@ def test_a_forecaster_that_does_not_exist_is_an_error(policy: Stated) -> None:
     ],
 )
 def test_limits_take_all_of_the_budget(budget: Budget, limits: Limits) -> None:
-    assert limits_of(replace(PIPELINE, budget=budget), CAPABLE) == limits
+    assert limits_of(replace(PIPELINE, budget=budget), CAPABLE) == replace(limits, in_place_cores=True)
 
 
 @pytest.mark.parametrize(
@@ -152,3 +157,5 @@ def test_what_a_plant_cannot_do_is_a_limit() -> None:
     poor = limits_of(PIPELINE, replace(CAPABLE, in_place_variants=False, max_allocations_per_task=4))
     assert (poor.in_place_variants, poor.max_allocations_per_task) == (False, 4)
     assert limits_of(PIPELINE, CAPABLE).in_place_variants
+    slow = limits_of(PIPELINE, replace(CAPABLE, in_place_cores=False, start_s=7.0))
+    assert (slow.in_place_cores, slow.start_s) == (False, 7.0)

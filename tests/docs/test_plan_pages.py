@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from trimtab.cli.commands import make_app
 from trimtab.cli.pareto import ChosenContent, FrontAnswer, PointContent
-from trimtab.plan.file import PlanAnswer, parse_plan
+from trimtab.plan.file import PlanAnswer, SwitchingContent, parse_plan
 from trimtab.plan.model import Limits, ObjectiveValue, PlanEstimate, TaskEstimate
 from trimtab.testing import make_chain
 
@@ -46,7 +46,8 @@ def test_the_how_tos_commands_run(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("holds the SLO") == 9
-    assert "to load" in done.stdout
+    assert "there in" in done.stdout
+    assert "may step down to" in done.stdout
     assert {"front.csv", "front.png"} <= {file.name for file in tmp_path.iterdir()}
 
 
@@ -68,7 +69,8 @@ def test_every_field_of_the_objects_is_told() -> None:
     assert list(front) == [field.name for field in fields(FrontAnswer)]
     for told, entry in (
         (plan["limits"], Limits), (plan["estimate"], PlanEstimate), (plan["estimate"], TaskEstimate),
-        (plan["objective"], ObjectiveValue), (front["points"], PointContent), (front["chosen"], ChosenContent),
+        (plan["objective"], ObjectiveValue), (plan["switching"], SwitchingContent),
+        (front["points"], PointContent), (front["chosen"], ChosenContent),
     ):  # fmt: skip
         for field in fields(entry):
             assert f"`{field.name}`" in told

@@ -26,7 +26,7 @@ from experiments.ipa.entrants import (
 )
 from experiments.ipa.measurements import NAMES, pipeline
 from experiments.ipa.published import base_cores, settings_row
-from experiments.ipa.targets import losses, lost, verdicts
+from experiments.ipa.targets import dearer, losses, lost, verdicts
 from experiments.ipa.verdict import (
     TIE_PAS,
     Field,
@@ -138,6 +138,23 @@ def test_what_is_not_reached_is_missed() -> None:
     assert not any(v.met for v in verdicts([field], "all") if v.target.startswith(("violations", "PAS", "cores saved")))
 
 
+def test_no_more_is_asked_where_ipa_has_the_highest_pas() -> None:
+    best = 100.0 * FLAT.accuracy[-1]
+    rungs = ladder((0.6, seen(best, 2.0)))
+    field = field_of(rungs, ipa=seen(50.0, 4.0), coded=seen(best, 8.0))
+    assert [duel.can_gain for duel in duels(field, "all")] == [True, False]
+    found = {verdict.target: verdict for verdict in verdicts([field], "all")}
+    assert found["PAS below IPA's at its cores"].worst == pytest.approx(50.0 - best)
+    both = field_of(rungs, ipa=seen(best, 4.0), coded=seen(best, 8.0))
+    assert all(not verdict.target.startswith("PAS") for verdict in verdicts([both], "all"))
+
+
+def test_rounding_errors_make_no_other_question() -> None:
+    assert rung("all", 0.1267243) == rung("all", math.nextafter(0.1267243, 0.0))
+    assert rung("all", 0.12) == rung("all", math.nextafter(0.12, 0.0))
+    assert rung("all", 0.1267243).floor == pytest.approx(0.12672)
+
+
 def test_points_with_more_seeds_count_by_their_mean() -> None:
     point = Point(rung("all", 0.4), (seen(40.0, 3.0), seen(42.0, 5.0, 1.0)))
     assert point.mean == seen(41.0, 4.0, 0.5)
@@ -164,7 +181,7 @@ def test_what_is_lost_to_the_oracle_is_the_sum_of_its_parts() -> None:
     held = {"": 5.0, TRUE_FUTURE: 4.5, FREE_CHANGES: 4.25, ORACLE: 4.0}
     steps = [Point(e, (seen(50.0, held[e.label.removeprefix(base)]),)) for e in towards_oracle(weighted("all"))]
     field = field_of(ladder((0.4, seen(45.0, 4.0))), *steps, ipa=seen(40.0, 4.0), coded=seen(40.0, 4.0))
-    parts = {loss.part: loss.objective for loss in losses(field, "all")}
+    parts = losses(field, "all")
     # 2 · 0.5 - 4 = -3 for the oracle; half a core, a quarter and a quarter are lost.
     assert [parts[name] for name in ("forecast", "switching", "control loop")] == pytest.approx(
         [100.0 / 6.0, 100.0 / 12.0, 100.0 / 12.0]
@@ -172,6 +189,14 @@ def test_what_is_lost_to_the_oracle_is_the_sum_of_its_parts() -> None:
     assert parts["these three"] == pytest.approx(100.0 / 3.0) == pytest.approx(lost(field, base, base + ORACLE))
     best = FLAT.best_objective((10.0, 10.0), 2.0, 1.0)
     assert parts["latency model, whole cores"] == pytest.approx(100.0 * (best + 3.0) / 3.0)
+
+
+def test_cores_are_compared_with_the_oracles_at_the_pas_that_it_delivers() -> None:
+    rungs = ladder((0.4, seen(40.0, 4.0)), (0.5, seen(60.0, 8.0)))
+    field = field_of(rungs, ipa=seen(40.0, 9.0), coded=seen(40.0, 9.0))
+    # The oracle delivers 50 with 4 cores; half the time on either rung takes 6.
+    assert dearer(field, "all") == pytest.approx(50.0)
+    assert dearer(field_of(rungs[:1], ipa=seen(40.0, 9.0), coded=seen(40.0, 9.0)), "all") == pytest.approx(0.0)
 
 
 @needs_data

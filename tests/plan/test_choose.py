@@ -1,6 +1,7 @@
 """The planner against exhaustive search over whole plans, judged by `estimate`, which no solver uses.
 
-Mixes, DAGs, fan-outs that follow the variant, limits of every kind, money, switching, measured accuracy and scenarios.
+Mixes, DAGs, fan-outs that follow the variant, limits of every kind, money, switching, measured accuracy, capacity
+tables, and pools of replicas that step down.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from trimtab.plan.latency import is_within
 from trimtab.plan.model import Allocation, Limits, Plan, PlanEstimate, PlanRequest, TaskPlan
 from trimtab.plan.objective import objective_value, rank
 from trimtab.plan.policies import make_policy
-from trimtab.plan.policies.trimtab import UTILISATION_CAP
+from trimtab.plan.pool import UTILISATION_CAP
 from trimtab.plan.prices import SERVERLESS
+from trimtab.plan.residents import with_freedoms
 from trimtab.profile.model import CapacityPoint, Profile, VariantProfile
 from trimtab.spec.model import (
     AccuracyModel,
@@ -203,7 +205,7 @@ def test_mixes_equal_exhaustive_search(
     planning = Planning(mix=2, share_steps=steps, latency=latency)
     batches = (1, 4) if len(tasks) == 1 else (1,)
     pipeline, profile = chain_of(tasks, slo_s=slo_s, objective=objective, planning=planning, batches=batches)
-    limits = Limits(cores=float(cores), max_allocations_per_task=2)
+    limits = Limits(cores=float(cores), in_place_variants=False, max_allocations_per_task=2)
     check(Asked(PlanRequest(pipeline, profile, rate, limits), replicas=cores))
 
 
@@ -222,6 +224,7 @@ def test_limits_of_every_kind_equal_exhaustive_search(
     )  # fmt: skip
     limits = Limits(
         cores=6.0,
+        in_place_variants=False,
         memory_bytes=data.draw(st.sampled_from([None, 200, 400])),
         replicas=data.draw(st.sampled_from([None, 2, 3])),
         replicas_per_task=data.draw(st.sampled_from([2, 4])),
@@ -250,7 +253,8 @@ def test_money_equals_exhaustive_search(data: Any, rate: float, slo_s: float, ob
         shapes=((1, 1), (2, 2)), batches=(1, 4), variant_bytes=100, planning=Planning(mix=mix, share_steps=2),
     )  # fmt: skip
     limits = Limits(
-        cores=4.0, max_allocations_per_task=2, cost_per_hour=data.draw(st.sampled_from([None, 2.5])),
+        cores=4.0, in_place_variants=False, max_allocations_per_task=2,
+        cost_per_hour=data.draw(st.sampled_from([None, 2.5])),
     )  # fmt: skip
     check(Asked(PlanRequest(replace(pipeline, prices=prices), profile, rate, limits), replicas=4))
 
@@ -263,7 +267,7 @@ def test_switching_cost_equals_exhaustive_search(data: Any, rate: float, slo_s: 
     pipeline, profile = chain_of(
         tasks, slo_s=slo_s, objective=objective, batches=(1,), planning=Planning(mix=2, share_steps=2)
     )
-    limits = Limits(cores=5.0, max_allocations_per_task=2)
+    limits = Limits(cores=5.0, in_place_variants=False, max_allocations_per_task=2)
     asked = Asked(PlanRequest(pipeline, profile, rate, limits), replicas=3)
     before = {task: data.draw(st.sampled_from(task_plans(asked, task))) for task in pipeline.tasks}
     check(replace(asked, request=replace(asked.request, current=Plan(before, rate)), replicas=4))
@@ -285,7 +289,7 @@ def test_dags_equal_exhaustive_search(
     pipeline, profile = chain_of(
         tasks, slo_s=2 * slo_s, objective=objective, batches=(1,), planning=Planning(latency=latency)
     )
-    request = PlanRequest(rewired(pipeline, after), profile, rate, Limits(cores=6.0))
+    request = PlanRequest(rewired(pipeline, after), profile, rate, Limits(cores=6.0, in_place_variants=False))
     check(Asked(request, replicas=3))
 
 
@@ -300,7 +304,7 @@ def test_fan_out_that_follows_the_variant_equals_exhaustive_search(
     )
     by = {"v0": data.draw(st.sampled_from([0.5, 1.0, 3.0])), "v1": data.draw(st.sampled_from([1.0, 2.0]))}
     after = {f"t{i}": (Edge(f"t{i - 1}", 1.0, by),) for i in range(1, len(tasks))}
-    limits = Limits(cores=5.0, max_allocations_per_task=2)
+    limits = Limits(cores=5.0, in_place_variants=False, max_allocations_per_task=2)
     check(Asked(PlanRequest(rewired(pipeline, after), profile, rate, limits), replicas=4))
 
 
@@ -316,7 +320,7 @@ def test_a_measured_accuracy_equals_exhaustive_search(
     combinations = itertools.product(*(task.variants for task in pipeline.tasks.values()))
     table = {names: data.draw(st.sampled_from([0.5, 0.62, 0.7, 0.81])) for names in combinations}
     pipeline = replace(pipeline, accuracy=AccuracyModel("measured", table))
-    limits = Limits(cores=4.0, max_allocations_per_task=2)
+    limits = Limits(cores=4.0, in_place_variants=False, max_allocations_per_task=2)
     check(Asked(PlanRequest(pipeline, profile, rate, limits), replicas=3))
 
 
@@ -330,7 +334,7 @@ def test_ranked_accuracy_equals_exhaustive_search(
         planning=Planning(mix=mix if len(tasks) < 3 else 1, share_steps=2),
     )  # fmt: skip
     pipeline = replace(pipeline, accuracy=AccuracyModel("rank-sum"))
-    limits = Limits(cores=5.0, replicas_per_task=3, max_allocations_per_task=2)
+    limits = Limits(cores=5.0, replicas_per_task=3, in_place_variants=False, max_allocations_per_task=2)
     check(Asked(PlanRequest(pipeline, profile, rate, limits), replicas=3))
 
 
@@ -347,7 +351,7 @@ def test_capacity_tables_equal_exhaustive_search(data: Any, rate: float, objecti
             for cores in (2, 3)
         )
         known[variant] = VariantProfile("t0", variant, (), load_time_s=2.0, capacity=rows)
-    limits = Limits(cores=9.0, max_allocations_per_task=2)
+    limits = Limits(cores=9.0, in_place_variants=False, max_allocations_per_task=2)
     check(Asked(PlanRequest(pipeline, Profile({"t0": known}), rate, limits), replicas=4))
 
 
@@ -355,9 +359,11 @@ def test_one_group_where_the_plant_cannot_split_traffic() -> None:
     pipeline, profile = chain_of(
         [[(0.6, 0.01), (0.9, 0.05)]], slo_s=0.3, objective=Objective(), planning=Planning(mix=2, share_steps=4)
     )
-    one = make_policy("trimtab").propose(PlanRequest(pipeline, profile, 45.0, Limits(cores=2.0)))
+    one = make_policy("trimtab").propose(
+        PlanRequest(pipeline, profile, 45.0, Limits(cores=2.0, in_place_variants=False))
+    )
     two = make_policy("trimtab").propose(
-        PlanRequest(pipeline, profile, 45.0, Limits(cores=2.0, max_allocations_per_task=2))
+        PlanRequest(pipeline, profile, 45.0, Limits(cores=2.0, in_place_variants=False, max_allocations_per_task=2))
     )
     assert len(one.plan.tasks["t0"].allocations) == 1
     assert len(two.plan.tasks["t0"].allocations) == 2
@@ -386,7 +392,7 @@ def coupled(rate: float) -> PlanRequest:
         tasks, slo_s=0.3, objective=Objective(), batches=(1,), planning=Planning(mix=2, share_steps=4)
     )
     pipeline = rewired(pipeline, {"t1": (Edge("t0", 1.0, {"v1": 2.0}),)})
-    return PlanRequest(pipeline, profile, rate, Limits(cores=4.0, max_allocations_per_task=2))
+    return PlanRequest(pipeline, profile, rate, Limits(cores=4.0, in_place_variants=False, max_allocations_per_task=2))
 
 
 def test_too_many_combinations_leave_a_proved_gap_or_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,3 +406,182 @@ def test_too_many_combinations_leave_a_proved_gap_or_are_told(monkeypatch: pytes
     assert cut.estimate.accuracy <= exact.estimate.accuracy <= cut.estimate.accuracy + cut.gap + 1e-12
     with pytest.raises(PlanRequestError, match="more combinations of coupled variants than can be looked at"):
         make_policy("trimtab").propose(coupled(4000.0))
+
+
+# --- pools: replicas that step down ---------------------------------------------------------------------------------
+
+FORGIVEN = 1e-4
+"""A pool is offered no further replicas once its accuracy is so near that of its dearest variant."""
+
+
+def pooled_plans(asked: Asked) -> list[Plan]:
+    """Every group of every task, each with all variants resident and free to use all cheaper ones."""
+    request = asked.request
+    per_task = []
+    for task, known in request.profile.variants.items():
+        resident, some = tuple(known), groups(asked, task)
+        if request.at_once and request.current is not None:
+            before = request.current.tasks[task]
+            resident, now = before.resident, before.allocations[0]
+            some = [a for a in some if a.replicas == now.replicas and a.variant in resident]
+            if not request.limits.in_place_cores:
+                some = [a for a in some if (a.cores, a.threads) == (now.cores, now.threads)]
+        per_task.append([with_freedoms(request, TaskPlan(task, (a,), resident)) for a in some])
+    return [
+        Plan({t.task: t for t in chosen}, request.rate_rps)
+        for chosen in itertools.product(*per_task)
+        if sum(t.cores for t in chosen) <= request.limits.cores
+    ]
+
+
+def is_held(plan: Plan, found: PlanEstimate, asked: Asked) -> bool:
+    """Whether a plan holds the SLO within the limits; groups that cannot step down keep their utilisation."""
+    limits = asked.request.limits
+    rigid = [found.tasks[name] for name, task in plan.tasks.items() if not task.may_use]
+    return (
+        found.meets_slo
+        and (limits.replicas is None or found.replicas <= limits.replicas)
+        and all(is_within(t.utilisation, UTILISATION_CAP) for t in rigid)
+    )
+
+
+def is_wider_than_needed(plan: Plan, found: PlanEstimate, asked: Asked) -> bool:
+    """Whether nobody steps down, and a smaller batch would hold the SLO too: the planner offers the smallest alone.
+
+    By `estimate` a larger one may be calm where that is not, for who waits for a longer service may wait longer.
+    """
+    smaller = {n: replace(t, allocations=(replace(t.allocations[0], batch=1),)) for n, t in plan.tasks.items()}
+    other = judge(Plan(smaller, plan.rate_rps), asked)
+    variants = asked.request.pipeline.tasks
+    dearest = math.prod(variants[n].variants[t.allocations[0].variant].accuracy for n, t in plan.tasks.items())
+    wider = any(t.allocations[0].batch > 1 for t in plan.tasks.values())
+    return wider and found.accuracy == dearest and other is not None and is_held(plan, other, asked)
+
+
+def check_pooled(asked: Asked) -> None:
+    """The answer is one of the plans, and no other is better by more than is forgiven."""
+    request, objective = asked.request, asked.request.pipeline.objective
+    result = make_policy("trimtab").propose(request)
+    floor = objective.accuracy_floor or 0.0
+    sure, worths = [], []
+    for plan in pooled_plans(asked):
+        found = judge(plan, asked)
+        if found is not None and is_held(plan, found, asked):
+            worth = rank(objective_value(plan, found, request.rate_rps, objective))
+            if objective.kind != "cheapest" or is_within(floor, found.accuracy):
+                worths.append(worth)
+            enough = objective.kind != "cheapest" or found.accuracy >= floor + FORGIVEN
+            if enough and not is_wider_than_needed(plan, found, asked):
+                sure.append(worth)
+    holds = result.feasible and (objective.kind != "cheapest" or is_within(floor, result.estimate.accuracy))
+    assert holds or not sure
+    assert worths or not holds
+    if holds:
+        own = rank(result.objective)
+        assert is_held(result.plan, result.estimate, asked)
+        assert own <= max(worths) or own == pytest.approx(max(worths), rel=1e-8)
+        if sure:
+            best = max(sure)
+            lacks = FORGIVEN * objective.alpha * len(request.pipeline.tasks) if objective.kind != "cheapest" else 1e-9
+            first = next((i for i, (a, b) in enumerate(zip(own, best, strict=True)) if not is_same(a, b)), None)
+            assert first is None or own[first] > best[first] - lacks
+
+
+def is_same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-8, abs_tol=1e-9)
+
+
+STEPPING = st.lists(
+    st.tuples(st.sampled_from([0.6, 0.8, 0.9, 0.97]), SECONDS), min_size=2, max_size=3, unique_by=lambda v: v[1]
+)
+POOLED_GOALS = st.sampled_from(
+    [
+        Objective(),
+        Objective("cheapest", accuracy_floor=0.55),
+        Objective("cheapest", accuracy_floor=0.77),
+        Objective("weighted", 1.0, 0.02, delta=1e-3),
+        Objective("weighted", 1.0, 0.1, delta=1e-6),
+    ]
+)
+
+
+@settings(SLOW, max_examples=30)
+@given(STEPPING, st.sampled_from([0.0, 2.0, 9.0, 26.0, 70.0, 150.0]), SLOS, POOLED_GOALS, st.integers(2, 6))
+def test_a_pool_equals_exhaustive_search(
+    variants: list[tuple[float, float]], rate: float, slo_s: float, objective: Objective, cores: int
+) -> None:
+    pipeline, profile = chain_of(
+        [variants], slo_s=slo_s, objective=objective, shapes=((1, 1), (2, 1), (2, 2)), batches=(1, 4)
+    )
+    check_pooled(Asked(PlanRequest(pipeline, profile, rate, Limits(cores=float(cores))), replicas=cores))
+
+
+@settings(SLOW, max_examples=15)
+@given(
+    st.lists(STEPPING, min_size=2, max_size=2), RATES, SLOS, POOLED_GOALS, st.sampled_from([None, 3]),
+    st.sampled_from([1.0, 2.0]),
+)  # fmt: skip
+def test_pools_of_two_tasks_equal_exhaustive_search(
+    tasks: list[list[tuple[float, float]]], rate: float, slo_s: float, objective: Objective, replicas: int | None,
+    fan_out: float,
+) -> None:  # fmt: skip
+    pipeline, profile = chain_of(
+        tasks, slo_s=2 * slo_s, objective=objective, shapes=((1, 1), (2, 1)), batches=(1,), fan_out=fan_out
+    )  # fmt: skip
+    limits = Limits(cores=4.0, replicas=replicas, replicas_per_task=3)
+    check_pooled(Asked(PlanRequest(pipeline, profile, rate, limits), replicas=3))
+
+
+@pytest.mark.parametrize("surge", [30.0, 80.0, 200.0, 390.0])
+def test_a_pool_is_planned_for_the_rate_and_holds_the_surge_with_its_fastest(surge: float) -> None:
+    pipeline, profile = chain_of(
+        [[(0.7, 0.005), (0.8, 0.02), (0.9, 0.05)]], slo_s=0.4, objective=Objective("cheapest", accuracy_floor=0.75),
+        batches=(1,), shapes=((1, 1), (2, 1)),
+    )  # fmt: skip
+    request = PlanRequest(pipeline, profile, 30.0, Limits(cores=9.0), surge_rps=surge)
+    result = make_policy("trimtab").propose(request)
+    assert result.feasible
+    assert result.estimate.accuracy >= 0.75
+    slots = result.plan.tasks["t0"].allocations[0].concurrency
+    assert surge * 0.005 <= UTILISATION_CAP * slots * (1.0 + 1e-9)
+    held = estimate(result.plan, pipeline, profile, surge)
+    assert held.meets_slo
+    alone = make_policy("trimtab").propose(replace(request, limits=replace(request.limits, in_place_variants=False)))
+    assert alone.plan.cores >= result.plan.cores
+
+
+@settings(SLOW, max_examples=30)
+@given(
+    STEPPING, st.sampled_from([2.0, 9.0, 26.0, 70.0]), st.sampled_from([0.12, 0.3]), POOLED_GOALS, st.integers(1, 2),
+    st.integers(1, 3), st.booleans(),
+)  # fmt: skip
+def test_what_changes_at_once_equals_exhaustive_search(
+    variants: list[tuple[float, float]], rate: float, slo_s: float, objective: Objective, replicas: int, loaded: int,
+    in_place: bool,
+) -> None:  # fmt: skip
+    pipeline, profile = chain_of(
+        [variants], slo_s=slo_s, objective=objective, shapes=((1, 1), (2, 1), (3, 1)), batches=(1, 4)
+    )
+    resident = tuple(profile.variants["t0"])[:loaded]
+    before = with_freedoms(
+        PlanRequest(pipeline, profile, rate, Limits(cores=6.0)),
+        TaskPlan("t0", (Allocation(resident[0], replicas, 1, 1, 1),), resident),
+    )
+    limits = Limits(cores=6.0, in_place_cores=in_place)
+    request = PlanRequest(pipeline, profile, rate, limits, current=Plan({"t0": before}, rate), at_once=True)
+    after = make_policy("trimtab").propose(request).plan.tasks["t0"]
+    assert set(after.resident) == set(resident), "nothing is loaded"
+    assert [a.replicas for a in after.allocations] == [replicas], "and nothing is started"
+    check_pooled(Asked(replace(request, limits=replace(limits, in_place_cores=in_place)), replicas=replicas))
+
+
+def test_where_nothing_at_once_holds_the_rate_it_is_what_holds_most() -> None:
+    pipeline, profile = chain_of([[(0.7, 0.01), (0.9, 0.05)]], slo_s=0.3, objective=Objective(), batches=(1,))
+    request = PlanRequest(pipeline, profile, 5.0, Limits(cores=4.0))
+    current = make_policy("trimtab").propose(request).plan
+    assert current.cores == 1
+    result = make_policy("trimtab").propose(replace(request, rate_rps=300.0, current=current, at_once=True))
+    assert not result.feasible
+    assert "what holds most" in result.steps[0].reason
+    assert result.plan.cores == 1
+    assert 0.0 < result.estimate.goodput_rps < 300.0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -68,8 +69,14 @@ def search(pipeline: Pipeline, profile: Profile, rate: float, limits: Limits) ->
     return explain(Exhaustive(), request, Exhaustive().propose(request))
 
 
-def explained(chain: tuple[Pipeline, Profile], rate: float, name: str = "trimtab", cores: float = 2.0) -> PlanResult:
-    policy, request = make_policy(name), PlanRequest(*chain, rate, Limits(cores=cores))
+RIGID = Limits(cores=2.0, in_place_variants=False)
+"""Replicas of one variant each, so that accuracies come in steps."""
+
+
+def explained(
+    chain: tuple[Pipeline, Profile], rate: float, name: str = "trimtab", limits: Limits = RIGID
+) -> PlanResult:
+    policy, request = make_policy(name), PlanRequest(*chain, rate, limits)
     return explain(policy, request, policy.propose(request))
 
 
@@ -78,6 +85,17 @@ def test_cores_and_slo_bind_where_more_of_them_gives_accuracy(chain: tuple[Pipel
     assert "cores: with 3 instead of 2, accuracy would be 0.9555" in words
     assert "SLO: with 500 ms instead of 400 ms" in words
     assert "read with heavy on the same cores has accuracy 0.9555 but takes" in words
+
+
+def test_what_binds_a_pool_is_told_in_the_accuracy_of_its_mix(chain: tuple[Pipeline, Profile]) -> None:
+    result = explained(chain, 40.0, limits=Limits(cores=2.0))
+    more = make_policy("trimtab").propose(PlanRequest(*chain, 40.0, Limits(cores=3.0)))
+    own = result.estimate.accuracy
+    dearest = {task: max(v.accuracy for v in spec.variants.values()) for task, spec in chain[0].tasks.items()}
+    assert own < more.estimate.accuracy <= math.prod(dearest.values())
+    words = f"cores: with 3 instead of 2, accuracy would be {more.estimate.accuracy:.4f} instead of {own:.4f}"
+    assert words in result.binding
+    assert any(said.startswith("rate: at 32/s instead of 40/s, accuracy would be") for said in result.binding)
 
 
 def test_nothing_binds_where_the_best_is_had_anyway(chain: tuple[Pipeline, Profile]) -> None:
@@ -104,7 +122,7 @@ def test_there_is_no_runner_up_without_another_variant() -> None:
 
 
 def test_explaining_leaves_plan_and_estimate_alone(chain: tuple[Pipeline, Profile]) -> None:
-    request = PlanRequest(*chain, 50.0, Limits(cores=2.0))
+    request = PlanRequest(*chain, 50.0, RIGID)
     plain = make_policy("ipa").propose(request)
     result = explained(chain, 50.0, "ipa")
     assert (result.plan, result.estimate, result.steps) == (plain.plan, plain.estimate, plain.steps)

@@ -51,7 +51,7 @@ def requests(draw: st.DrawFn, tasks: int = 2) -> PlanRequest:
     pipeline = replace(
         pipeline, prices=INSTANCES, accuracy=AccuracyModel(draw(st.sampled_from(("product", "rank-sum"))))
     )
-    limits = Limits(cores=CORES, replicas_per_task=REPLICAS)
+    limits = Limits(cores=CORES, replicas_per_task=REPLICAS, in_place_variants=False)
     return PlanRequest(pipeline, profile, draw(st.sampled_from((12.0, 25.0, 40.0, 60.0))), limits)
 
 
@@ -124,7 +124,9 @@ def test_a_longer_front_is_that_of_an_exhaustive_search(cost: CostKind) -> None:
         batches=BATCHES,
     )
     pipeline = replace(pipeline, prices=INSTANCES)
-    request = PlanRequest(pipeline, profile, 25.0, Limits(cores=9.0, replicas_per_task=REPLICAS))
+    request = PlanRequest(
+        pipeline, profile, 25.0, Limits(cores=9.0, replicas_per_task=REPLICAS, in_place_variants=False)
+    )
     rules = Rules("tail", 0.85)
     found = numbers(request, rules, cost)
     assert len(found) >= 4
@@ -179,7 +181,7 @@ def test_nothing_is_on_it_where_nothing_holds() -> None:
 
 def test_an_accuracy_of_zero_is_a_point_too() -> None:
     pipeline, profile = make_chain({"t": {"none": (0.0, 0.002), "some": (0.5, 0.05)}}, batches=(1,))
-    points = front(PlanRequest(pipeline, profile, 30.0, Limits(4.0)), Rules("tail", 0.85))
+    points = front(PlanRequest(pipeline, profile, 30.0, Limits(4.0, in_place_variants=False)), Rules("tail", 0.85))
     assert [p.estimate.accuracy for p in points] == [0.0, 0.5]
 
 

@@ -55,6 +55,7 @@ def requests(draw: st.DrawFn) -> PlanRequest:
     limits = Limits(
         cores=draw(st.sampled_from([3.0, 6.0, 12.0])), replicas_per_task=6, max_allocations_per_task=2,
         memory_bytes=draw(st.sampled_from([None, 2000])), replicas=draw(st.sampled_from([None, 8])),
+        in_place_variants=draw(st.booleans()),
         cost_per_hour=draw(st.sampled_from([None, 0.9])),
     )  # fmt: skip
     return PlanRequest(pipeline, profile, draw(st.sampled_from([1.0, 10.0, 40.0, 120.0])), limits)

@@ -5,8 +5,17 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.plan.model import Allocation, Plan, TaskPlan
-from trimtab.plan.switching import needs_loading, plan_load_s, replicas_there, task_load_s
+from trimtab.plan.model import Allocation, Limits, Plan, TaskPlan
+from trimtab.plan.switching import (
+    change_s,
+    grown,
+    needs_loading,
+    plan_load_s,
+    replicas_there,
+    started_cores,
+    task_load_s,
+    until_started,
+)
 from trimtab.profile.model import Profile
 from trimtab.testing import make_chain
 
@@ -19,6 +28,8 @@ PROFILE = Profile(
         for task, variants in _MADE.variants.items()
     }
 )
+RIGID = Limits(cores=64.0, in_place_variants=False, in_place_cores=False, start_s=2.0)
+SOFT = Limits(cores=64.0, in_place_variants=True, in_place_cores=True, start_s=2.0)
 GROUPS = st.lists(
     st.builds(
         Allocation, st.sampled_from("sml"), st.integers(1, 4), st.integers(1, 3), st.just(1), st.just(1), st.just(0.5)
@@ -92,3 +103,93 @@ def test_staying_is_free_and_order_does_not_matter(before: list[Allocation], aft
     assert load_s(there, *after) == load_s(there, *reversed(after)) == load_s(task(*reversed(before)), *after)
     assert load_s(there, *after) <= load_s(None, *after)
     assert load_s(there, *(replace(a, replicas=1, cores=1) for a in after)) <= load_s(there, *after)
+
+
+def plan(*groups: Allocation, beside: str = "", other: Allocation | None = None) -> Plan:
+    """A plan for task a; with `other`, for task b too."""
+    tasks = {"a": task(*groups, beside=beside)}
+    if other is not None:
+        tasks["b"] = TaskPlan("b", (other,), (other.variant,))
+    return Plan(tasks, 1.0)
+
+
+def test_in_place_only_more_replicas_and_new_variants_take_time() -> None:
+    before = plan(group("s", 2, 2), beside="l")
+    takes = [
+        (plan(group("s", 1, 1), beside="l"), 0.0, 0),
+        (plan(group("l", 2, 4), beside="s"), 0.0, 0),  # other cores and another resident variant
+        (plan(group("s", 3, 4), beside="l"), 2.0 + 6.0 + 9.0, 4),  # a new replica loads all of its variants
+        (plan(group("s", 2, 2), beside="lm"), 7.0, 0),  # those that run load what is new
+        (plan(group("m", 2, 2)), 7.0, 0),
+        (plan(group("m", 4, 1)), 2.0 + 7.0, 2),
+    ]
+    for after, seconds, cores in takes:
+        assert change_s(before, after, PROFILE, SOFT) == seconds
+        assert started_cores(before, after, SOFT) == cores
+
+
+def test_without_it_other_cores_and_other_variants_are_new_replicas() -> None:
+    before = plan(group("s", 2, 2))
+    takes = [
+        (plan(group("s", 1, 2)), 0.0, 0),
+        (plan(group("s", 2, 4)), 2.0 + 6.0, 8),
+        (plan(group("s", 3, 2)), 2.0 + 6.0, 2),
+        (plan(group("l", 1, 2)), 2.0 + 9.0, 2),
+        (plan(group("s", 1, 2), group("l", 1, 2)), 2.0 + 9.0, 2),
+    ]
+    for after, seconds, cores in takes:
+        assert change_s(before, after, PROFILE, RIGID) == seconds
+        assert started_cores(before, after, RIGID) == cores
+    half = replace(RIGID, in_place_cores=True)
+    assert change_s(before, takes[1][0], PROFILE, half) == 0.0
+    assert change_s(before, takes[3][0], PROFILE, half) == 11.0
+
+
+def test_tasks_change_at_the_same_time_and_a_load_time_not_known_is_nothing() -> None:
+    before = plan(group("s", 1, 1), other=group("s", 1, 1))
+    after = plan(group("s", 2, 1), other=group("l", 2, 3))
+    assert change_s(before, after, PROFILE, SOFT) == 2.0 + 9.0
+    assert started_cores(before, after, SOFT) == 1 + 3
+    assert change_s(before, after, _MADE, SOFT) == 2.0
+
+
+def test_until_the_new_replicas_are_there_the_old_ones_serve_as_the_plan_says() -> None:
+    before = plan(group("s", 2, 2), beside="l")
+    grown = plan(group("l", 5, 4), beside="s")
+    assert until_started(before, grown) == plan(group("l", 2, 4), beside="s")
+    assert until_started(before, plan(group("s", 1, 1))) == plan(group("s", 1, 1))
+    first, second = (replace(group(v, n, 1), share=share) for v, n, share in (("s", 1, 0.25), ("l", 3, 0.75)))
+    meanwhile = until_started(before, plan(first, second)).tasks["a"].allocations
+    assert meanwhile == (first, replace(second, replicas=1))
+    alone = until_started(plan(group("s", 1, 1)), plan(first, second)).tasks["a"].allocations
+    assert alone == (replace(first, share=1.0),), "who is there takes all of the traffic"
+
+
+def test_a_plan_grows_by_more_of_the_replicas_that_are_there() -> None:
+    before = plan(group("s", 1, 4), beside="l", other=group("m", 2, 1))
+    for cores, replicas in ((4, 1), (3, 1), (5, 2), (8, 2), (9, 3)):
+        after = grown(before, plan(group("l", cores, 1), other=group("l", 1, 1)))
+        assert after.tasks["a"] == task(group("s", replicas, 4), beside="l")
+        assert after.tasks["b"] == before.tasks["b"], "what would shrink stays as it is"
+
+
+@given(GROUPS, GROUPS)
+def test_what_starts_is_what_is_not_there_yet(before: list[Allocation], after: list[Allocation]) -> None:
+    one, other = plan(*before), plan(*after)
+    for limits in (SOFT, RIGID):
+        assert change_s(one, one, PROFILE, limits) == 0.0
+        assert started_cores(one, one, limits) == 0
+        cores = started_cores(one, other, limits)
+        assert 0 <= cores <= other.cores
+        assert (cores > 0) <= (change_s(one, other, PROFILE, limits) >= limits.start_s)
+    assert started_cores(one, other, SOFT) <= started_cores(one, other, RIGID)
+    assert (
+        change_s(one, other, PROFILE, SOFT) == 0.0
+        or set(other.tasks["a"].resident) - set(one.tasks["a"].resident)
+        or started_cores(one, other, SOFT)
+    )
+    meanwhile = until_started(one, other)
+    there = sum(a.replicas for a in before)
+    assert sum(a.replicas for a in meanwhile.tasks["a"].allocations) == min(there, sum(a.replicas for a in after))
+    assert abs(sum(a.share for a in meanwhile.tasks["a"].allocations) - 1.0) < 1e-9
+    assert started_cores(one, meanwhile, SOFT) == 0

@@ -13,7 +13,7 @@ from trimtab.errors import PlanRequestError
 from trimtab.plan.estimate import estimate
 from trimtab.plan.model import Allocation, Limits, Plan, PlanRequest, PlanResult, Scenario, TaskPlan
 from trimtab.plan.policies import make_policy
-from trimtab.plan.policies.trimtab import UTILISATION_CAP
+from trimtab.plan.pool import UTILISATION_CAP
 from trimtab.plan.uncertainty import from_quantiles
 from trimtab.profile.model import Profile
 from trimtab.spec.model import Objective, Pipeline, Planning
@@ -30,7 +30,7 @@ def question(objective: Objective, scenarios: list[tuple[float, int]], latency: 
     planning = Planning(latency=latency)  # type: ignore[arg-type]  # one of two words
     total = sum(weight for _, weight in scenarios)
     return PlanRequest(
-        replace(pipeline, planning=planning), profile, 0.0, Limits(cores=5.0),
+        replace(pipeline, planning=planning), profile, 0.0, Limits(cores=5.0, in_place_variants=False),
         scenarios=tuple(Scenario(rate, weight / total) for rate, weight in scenarios),
     )  # fmt: skip
 
@@ -79,7 +79,7 @@ def test_the_expected_objective_equals_exhaustive_search(scenarios: list[tuple[f
     )
     total = sum(weight for _, weight in scenarios)
     spread = tuple(Scenario(rate, weight / total) for rate, weight in scenarios)
-    request = PlanRequest(pipeline, profile, 0.0, Limits(cores=4.0), scenarios=spread)
+    request = PlanRequest(pipeline, profile, 0.0, Limits(cores=4.0, in_place_variants=False), scenarios=spread)
 
     def expected(plan: Plan) -> float:
         """α·A·P(held) - cost: accuracy counts nothing in a scenario that is not held."""

@@ -28,7 +28,7 @@ PIPELINE = Pipeline("digits", {"locate": _task("locate"), "read": _task("read", 
 
 def _plan(variant: str, replicas: int = 1) -> Plan:
     def task(name: str, variant: str, replicas: int) -> TaskPlan:
-        group = Allocation(variant, replicas, cores=2, threads=1, batch=4)
+        group = Allocation(variant, replicas, cores=2, threads=1, batch=4, most=16 if replicas > 1 else None)
         return TaskPlan(name, (group,), resident=(variant,))
 
     return Plan({"locate": task("locate", "locate-s", 1), "read": task("read", variant, replicas)}, rate_rps=10.0)
@@ -99,7 +99,8 @@ READ_L = {"task": "read", "variant": "read-l"}
         ("planned_replicas", READ_S, 0),
         ("planned_replicas", READ_L, 2),
         ("planned_cores", READ_L, 4),
-        ("planned_batch_items", READ_L, 4),
+        ("planned_batch_items", READ_L, 16),
+        ("planned_batch_items", {"task": "locate", "variant": "locate-s"}, 4),
         ("plan_changes_total", {}, 1),
         ("variant_switches_total", READ, 1),
         ("variant_switches_total", {"task": "locate"}, 0),

@@ -427,6 +427,35 @@ def test_more_cores_than_the_machine_has_are_refused(pipeline: Pipeline) -> None
     run(story)
 
 
+def test_batches_grow_to_the_plans_most_and_no_further(pipeline: Pipeline) -> None:
+    only = Pipeline("sums", {"add": pipeline.tasks["add"]}, Slo(5.0))
+    metrics = Metrics(only)
+
+    def items(name: str) -> float:
+        labels = {"pipeline": "sums", "task": "add", "variant": "plus-two"}
+        return metrics.registry.get_sample_value(f"trimtab_batch_items_{name}", labels) or 0.0
+
+    async def story() -> None:
+        plant = LocalPlant(only, a_profile(only), check_interfaces(only), metrics, 1)
+        try:
+            for most, count, batches in ((None, 8, 8), (4, 9, 3)):
+                group = Allocation("plus-two", 1, 1, 1, 1, most=most)
+                await plant.apply(decide(Plan({"add": TaskPlan("add", (group,), ("plus-two",))}, 1.0)))
+                await plant.ready()
+                before = items("sum"), items("count")
+                asking = [
+                    plant.data_plane.infer(InferRequest("sums", {"x": np.full((1, 4), i, np.float32)}))
+                    for i in range(count)
+                ]
+                answers = await asyncio.gather(*asking)
+                assert [float(answer.outputs["y"].ravel()[0]) for answer in answers] == [i + 2.0 for i in range(count)]
+                assert (items("sum") - before[0], items("count") - before[1]) == (count, batches)
+        finally:
+            await plant.stop(1.0)
+
+    run(story)
+
+
 def test_cost_counts_cores_held_and_capabilities_say_what_is_missing(pipeline: Pipeline) -> None:
     only = Pipeline("sums", {"add": pipeline.tasks["add"]}, Slo(5.0))
 
@@ -434,6 +463,8 @@ def test_cost_counts_cores_held_and_capabilities_say_what_is_missing(pipeline: P
         async with a_plant(only) as plant:
             capabilities: Capabilities = plant.capabilities
             assert (capabilities.cores, capabilities.in_place_cores, capabilities.fractional_cores) == (1, True, False)
+            assert capabilities.in_place_variants
+            assert 0.0 < capabilities.start_s < 1.0
             assert any("fractional cores" in words for words in capabilities.missing)
             group = Allocation("plus-one", 1, 1, 1, 1)
             await plant.apply(decide(Plan({"add": TaskPlan("add", (group,), ("plus-one",))}, 1.0)))

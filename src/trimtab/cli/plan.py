@@ -21,6 +21,7 @@ from trimtab.plan.policies.registry import check_settings
 from trimtab.plan.uncertainty import from_quantiles
 from trimtab.profile.file import load_profile_for
 from trimtab.profile.model import Profile
+from trimtab.runtime.followable import START_S
 from trimtab.spec.load import load_pipeline
 from trimtab.spec.model import Pipeline
 
@@ -132,7 +133,10 @@ def plan(
 
 
 def limits_for(pipeline: Pipeline, profile: Profile, cores: float | None) -> Limits:
-    """What the plan may hold: the cores asked for, else the budget's, else those of the machine that was measured."""
+    """What the plan may hold: the cores asked for, else the budget's, else those of the machine that was measured.
+
+    Replicas change as those of `trimtab serve` do: variants and cores in place.
+    """
     if cores is not None and not 0.0 < cores < float("inf"):
         raise PlanRequestError("the core limit has no meaning", where="--cores", got=f"{cores}", wanted="more than 0")
     budget = pipeline.budget
@@ -153,6 +157,8 @@ def limits_for(pipeline: Pipeline, profile: Profile, cores: float | None) -> Lim
         max_allocations_per_task=pipeline.planning.mix,
         replicas=budget.replicas,
         cost_per_hour=budget.cost_per_hour,
+        in_place_cores=True,
+        start_s=START_S,
     )
 
 

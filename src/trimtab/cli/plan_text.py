@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trimtab.plan.explain import task_accuracies
 from trimtab.plan.file import PlanAnswer
-from trimtab.plan.model import Allocation, PlanRequest
+from trimtab.plan.model import Allocation, Plan, PlanRequest
 from trimtab.plan.objective import net_worth, worth_words
-from trimtab.plan.words import allocation_words, latency_words
+from trimtab.plan.words import allocation_words, batch_words, latency_words
 from trimtab.spec.model import Pipeline
 from trimtab.units import format_duration, format_size
 
@@ -23,7 +24,7 @@ def print_answer(answer: PlanAnswer, request: PlanRequest, console: Console) -> 
     console.print(Text(title, style="italic"), soft_wrap=True)
     console.print(_gets(answer, request.pipeline))
     console.print()
-    console.print(_does(answer, request.pipeline))
+    console.print(_does(answer, request))
     console.print()
     console.print(facts_table(_facts(answer, request)))
 
@@ -54,6 +55,7 @@ def _gets(answer: PlanAnswer, pipeline: Pipeline) -> Table:
         "share": any(a.share < 1.0 for a in groups),
         "threads": any(a.threads > 1 for a in groups),
         "rented as": any(a.instance for a in groups),
+        "may step down to": any(task.may_use for task in answer.plan.tasks.values()),
     }
     table = plain_table()
     for heading in ("task", "variant"):
@@ -61,39 +63,45 @@ def _gets(answer: PlanAnswer, pipeline: Pipeline) -> Table:
     for heading in ("accuracy", "share", "replicas", "threads", "batch", "rented as"):
         if columns.get(heading, True):
             table.add_column(heading, justify="left" if heading == "rented as" else "right", no_wrap=True)
+    if columns["may step down to"]:
+        table.add_column("may step down to", overflow="fold")
     for name, task in answer.plan.tasks.items():
         for i, a in enumerate(task.allocations):
-            cells = {
+            cells: dict[str, str | Text] = {
                 "accuracy": f"{100 * pipeline.tasks[name].variants[a.variant].accuracy:.1f} %",
                 "share": f"{100 * a.share:.3g} %",
                 "replicas": f"{a.replicas} × {a.cores} core{'s' if a.cores > 1 else ''}",
                 "threads": str(a.threads),
-                "batch": str(a.batch),
+                "batch": batch_words(a),
                 "rented as": a.instance or "",
+                "may step down to": Text(", ".join(task.may_use) if i == 0 else ""),
             }
             shown = (cell for heading, cell in cells.items() if columns.get(heading, True))
             table.add_row(Text(name if i == 0 else ""), Text(a.variant), *shown)
     return table
 
 
-def _does(answer: PlanAnswer, pipeline: Pipeline) -> Table:
-    """What to expect of each task."""
+def _does(answer: PlanAnswer, request: PlanRequest) -> Table:
+    """What to expect of each task; its accuracy too where it is not one variant's, as far as tasks have one each."""
+    pipeline = request.pipeline
     quantile = f"p{100 * answer.slo.quantile:g}"
-    mixed = any(len(task.allocations) > 1 for task in answer.plan.tasks.values())
+    mixed = any(len(task.allocations) > 1 or task.may_use for task in answer.plan.tasks.values())
+    mean = dict[str, float]()
+    if mixed and pipeline.accuracy.kind == "product":
+        plan = Plan(answer.plan.tasks, answer.rate_rps)
+        mean = task_accuracies(request, plan, answer.estimate.latency_model)
     table = plain_table()
     table.add_column("task", overflow="fold")
-    for heading in ("busy", f"service {quantile}", "waiting", "at most", *(("accuracy",) if mixed else ())):
+    for heading in ("busy", f"service {quantile}", "waiting", "at most", *(("accuracy",) if mean else ())):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, found in answer.estimate.tasks.items():
-        variants = pipeline.tasks[name].variants
-        mean = math.fsum(a.share * variants[a.variant].accuracy for a in answer.plan.tasks[name].allocations)
         table.add_row(
             Text(name),
             f"{100 * found.utilisation:.0f} %",
             format_duration(found.service_s),
             "∞" if math.isinf(found.waiting_s) else format_duration(found.waiting_s),
             f"{found.capacity_rps:.3g}/s",
-            *((f"{100 * mean:.2f} %",) if mixed else ()),
+            *((f"{100 * mean[name]:.2f} %",) if mean else ()),
         )
     return table
 
@@ -130,7 +138,7 @@ def _facts(answer: PlanAnswer, request: PlanRequest) -> Iterator[tuple[str, Text
         yield "objective", worth
     yield from (("change", words) for words in _change_words(answer, request))
     for name, task in answer.plan.tasks.items():
-        yield "resident", f"{name}: {', '.join(task.resident)}; may use {', '.join(task.may_use) or 'no other'}"
+        yield "resident", f"{name}: {', '.join(task.resident)}"
     for step in answer.steps:
         yield "note" if step.value == "note" else "why", step.reason
     yield from (("binding", words) for words in answer.binding or ("nothing",))
@@ -188,8 +196,8 @@ def _change_words(answer: PlanAnswer, request: PlanRequest) -> Iterator[str]:
         before = request.current.tasks[name]
         if task.allocations != before.allocations:
             old, new = (" + ".join(map(allocation_words, each.allocations)) for each in (before, task))
-            load_s = answer.switching.tasks[name]
-            wait = f"{format_duration(load_s)} to load" if load_s > 0.0 else "at once"
+            takes_s = answer.switching.change_s[name]
+            wait = f"there in {format_duration(takes_s)}" if takes_s > 0.0 else "at once"
             yield f"{name}: {old} → {new}; {wait}"
         elif task != before:
             yield f"{name}: other residents, the same replicas"

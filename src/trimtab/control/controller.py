@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from trimtab.control.calibration import Calibration
+from trimtab.control.deadlines import Deadlines, least_time_left
 from trimtab.control.diff import diff
 from trimtab.control.floor import FloorAccount
 from trimtab.control.foresight import Expected, Foresight
@@ -27,7 +28,7 @@ from trimtab.plan.model import LatencyModel, Limits, Plan, PlanRequest, PlanResu
 from trimtab.plan.objective import core_price, objective_value
 from trimtab.plan.policies import ObservingPolicy, Policy
 from trimtab.plan.stabilize import Hysteresis, Verdict, Weighed, stabilize
-from trimtab.plan.switching import change_s, started_cores, until_started
+from trimtab.plan.switching import change_s, grown, started_cores, until_started
 from trimtab.plan.words import plan_words
 from trimtab.profile.model import Profile
 from trimtab.spec.model import Pipeline
@@ -70,6 +71,7 @@ class Controller:
         self._observer = policy if isinstance(policy, ObservingPolicy) else None
         self._foresight = Foresight(forecaster, with_floor=self.settings.reactive_floor)
         self._account = FloorAccount()
+        self._deadlines = Deadlines(pipeline.slo, least_time_left(pipeline, profile, limits.cores))
         self._adjusts = self.settings.adjust_s is not None and "adjust" in policy.decides and limits.in_place_variants
         self._visits = pipeline.visits()
         self._in_force: _InForce | None = None
@@ -116,6 +118,9 @@ class Controller:
             rate_rps = forecast.at(self.settings.rate_quantile) if forecast else self.settings.start_rate_rps
             return self._first(observation.now_s, Expected(rate_rps, rate_rps), steps)
         if forecast is None or all(count is None for count in observation.arrivals):
+            blind = self._blind(observation)
+            if blind is not None:
+                return self._replan(observation.now_s, blind, steps)
             why = "no second was counted since the last observation" if forecast else "no recent second was counted"
             return self._keep(observation.now_s, steps, f"{why}: the last plan stays")
         expected = self._expect(observation, forecast)
@@ -165,6 +170,7 @@ class Controller:
         """Tell the observation to all that learn from it."""
         self._foresight.observe(observation.arrivals)
         self._calibration.observe(observation.tasks)
+        self._deadlines.observe(observation)
         if self.pipeline.objective.accuracy_floor is not None:
             self._account.observe(observation, self.pipeline, self.pipeline.objective.accuracy_floor)
         if self._in_force is not None and self._observer is not None:
@@ -172,29 +178,42 @@ class Controller:
 
     def _expect(self, observation: Observation, forecast: RateForecast) -> Expected:
         """The rate to plan for, and whether it cannot wait."""
-        in_force = self._expected_in_force()
         rate_rps = self._foresight.rate(forecast, self.settings.rate_quantile)
         arrival_scv = max(1.0, forecast.burstiness)
         surge_rps = self._surge(rate_rps)
         if not self.settings.at_once:
             return Expected(rate_rps, surge_rps, arrival_scv)
-        holds_rps = sustained_rate(
-            in_force.plan,
-            self.pipeline,
-            self.profile,
-            latency_model=in_force.latency_model,
-            arrival_scv=arrival_scv,
-            service_ratio=self._calibration.ratios(),
-        )
-        urgent = None
-        backlog = self._backlog(observation)
+        urgent, holds_rps, backlog = None, self._holds(arrival_scv), self._backlog(observation)
         backlog_s = backlog / holds_rps if holds_rps > 0.0 else 0.0
-        if backlog_s > self.settings.backlog_share * self.pipeline.slo.latency_s:
+        if backlog_s > self.settings.backlog_share * self._planned().slo.latency_s:
             rate_rps += backlog / self.settings.drain_s
             urgent = f"the backlog takes {format_duration(backlog_s)} to serve"
         elif surge_rps > holds_rps:
             urgent = f"{surge_rps:.4g}/s may come, more than the plan holds ({holds_rps:.4g}/s)"
         return Expected(rate_rps, max(rate_rps, surge_rps), arrival_scv, urgent)
+
+    def _blind(self, observation: Observation) -> Expected | None:
+        """What to plan for where nothing is counted but a queue builds up: all that the plan holds, and the queue."""
+        if not self.settings.at_once:
+            return None
+        in_force, backlog = self._expected_in_force(), self._backlog(observation)
+        holds_rps = self._holds(1.0)
+        if backlog <= self.settings.backlog_share * self._planned().slo.latency_s * holds_rps:
+            return None
+        rate_rps = max(holds_rps, in_force.plan.rate_rps) + backlog / self.settings.drain_s
+        return Expected(rate_rps, rate_rps, 1.0, f"nothing is counted, and {backlog:.4g} requests wait")
+
+    def _holds(self, arrival_scv: float) -> float:
+        """The rate that the plan in force holds within the SLO, requests per second."""
+        in_force = self._expected_in_force()
+        return sustained_rate(
+            in_force.plan,
+            self._planned(),
+            self.profile,
+            latency_model=in_force.latency_model,
+            arrival_scv=arrival_scv,
+            service_ratio=self._calibration.ratios(),
+        )
 
     def _surge(self, rate_rps: float) -> float:
         """The rate that may come until a plan made now is there, requests per second."""
@@ -270,10 +289,12 @@ class Controller:
                 current = self._adjusted(current, now_s, expected, steps)
             verdict = stabilize(
                 current, candidate, now_s, in_force.gaining_since_s, self.settings.hysteresis, takes_s,
-                core_price(candidate.objective, self.pipeline.objective) * started_cores(current.plan, plan, self.limits),
+                core_price(candidate.objective, self.pipeline.objective)
+                * started_cores(current.plan, plan, self.limits),
             )  # fmt: skip
             if verdict.change and self._would_starve(current, plan, expected):
-                verdict = Verdict(change=False, gaining_since_s=None, reason="too little is left while replicas start")
+                candidate = self._weigh(self._grown(current.plan, plan, steps), expected, model)
+                verdict = stabilize(current, candidate, now_s, None, self.settings.hysteresis)
         steps.append(Step("stabilize", "change" if verdict.change else "keep", verdict.reason))
         taken = candidate if verdict.change else current
         if not taken.estimate.meets_slo:
@@ -297,6 +318,13 @@ class Controller:
         steps.append(Step("propose", "keep", reason))
         return self._decide(now_s, self._expected_in_force().plan, steps)
 
+    def _grown(self, before: Plan, after: Plan, steps: list[Step]) -> Plan:
+        """As many cores as a plan has, by more replicas of those that are there: they serve on while others start."""
+        plan, words = constrain(grown(before, after), self.pipeline, self.profile, self.limits)
+        reason = "too little would be left while replicas start: more of those that are there, instead"
+        steps.append(Step("constrain", "grown", "; ".join((reason, *words))))
+        return plan
+
     def _would_starve(self, current: Weighed, plan: Plan, expected: Expected) -> bool:
         """Whether a plan holds less than the plan in force while its new replicas start, and too little."""
         if not self.limits.in_place_cores:  # then the old ones serve until the new ones do
@@ -309,13 +337,20 @@ class Controller:
         there_s = change_s(before, after, self.profile, self.limits)
         return max(there_s, change_s(after, before, self.profile, self.limits))
 
-    def _asked(self) -> Pipeline:
-        """The pipeline as it is planned for now: with the floor that keeps the mean at the one that is wanted."""
-        objective = self.pipeline.objective
-        if objective.accuracy_floor is None or not self.settings.floor_on_average:
+    def _planned(self) -> Pipeline:
+        """The pipeline with the bound that follows from the time that requests have left when they arrive."""
+        slo, bound_s = self.pipeline.slo, self._deadlines.bound().latency_s
+        if not self.settings.own_deadlines or bound_s == slo.latency_s:
             return self.pipeline
+        return replace(self.pipeline, slo=replace(slo, latency_s=bound_s))
+
+    def _asked(self) -> Pipeline:
+        """The pipeline as it is planned for now: with that bound, and the floor that keeps the mean at the floor."""
+        objective, planned = self.pipeline.objective, self._planned()
+        if objective.accuracy_floor is None or not self.settings.floor_on_average:
+            return planned
         floor = self._account.planned(objective.accuracy_floor)
-        return replace(self.pipeline, objective=replace(objective, accuracy_floor=floor))
+        return replace(planned, objective=replace(objective, accuracy_floor=floor))
 
     def _propose(self, expected: Expected, *, at_once: bool = False) -> PlanResult:
         rate_rps = expected.rate_rps * (1.0 + (self.settings.headroom if self._in_force is not None else 0.0))
@@ -340,17 +375,19 @@ class Controller:
 
     def _weigh(self, plan: Plan, expected: Expected, model: LatencyModel) -> Weighed:
         """Judge a plan at the expected rate."""
+        asked = self._asked()
         judged = estimate(
             plan,
-            self.pipeline,
+            asked,
             self.profile,
             expected.rate_rps,
             latency_model=model,
             arrival_scv=expected.arrival_scv,
             service_ratio=self._calibration.ratios(),
             current=self.plan,
+            in_place_cores=self.limits.in_place_cores,
         )
-        return Weighed(plan, judged, objective_value(plan, judged, expected.rate_rps, self._asked().objective))
+        return Weighed(plan, judged, objective_value(plan, judged, expected.rate_rps, asked.objective))
 
     def _decide(self, now_s: float, before: Plan | None, steps: list[Step]) -> Decision:
         in_force = self._expected_in_force()

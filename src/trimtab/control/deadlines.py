@@ -42,7 +42,7 @@ STEPS = 100
 """Times left and bounds are whole multiples of the SLO ÷ this, rounded down: a plan need not follow every breath."""
 MEMORY_S = 30.0
 """Time constant of what is remembered."""
-RECENT_S = 2.0
+RECENT_S = 1.0
 """Time constant of what is answered at once."""
 KEPT_SHARE = 0.5
 """Part of the permitted violations that those who cannot be saved leave to the others."""

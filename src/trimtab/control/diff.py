@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from trimtab.control.protocols import Action, ActionKind
 from trimtab.plan.model import Allocation, Plan, TaskPlan
+from trimtab.plan.words import batch_words
 
 
 def diff(before: Plan | None, after: Plan) -> tuple[Action, ...]:
@@ -32,7 +33,7 @@ def _task(before: TaskPlan | None, after: TaskPlan) -> list[Action]:
         ("set-resident", lambda t: ", ".join(t.resident)),
         ("set-cores", lambda t: _each(t, lambda a: f"{a.cores} cores × {a.threads} threads")),
         ("set-variant", _variants),
-        ("set-batch", lambda t: _each(t, lambda a: str(a.batch))),
+        ("set-batch", lambda t: _each(t, batch_words)),
     ]
     for kind, words in facets:
         old, new = "" if before is None else words(before), words(after)

@@ -38,6 +38,8 @@ class ControllerSettings:
     None: no more than the expected rate."""
     reactive_floor: bool = True
     """Whether the rate that the last seconds show counts where the forecaster expects less."""
+    own_deadlines: bool = True
+    """Whether the bound that is planned for follows the time that requests have left when they arrive."""
     floor_on_average: bool = True
     """Whether an accuracy floor is kept on average, so that what was more accurate pays for what is less."""
     backlog_share: float = 0.35
@@ -68,6 +70,7 @@ def settings_for(policy: Policy, start_rate_rps: float = 1.0) -> ControllerSetti
         headroom=rhythm.margin,
         surge_quantile=None,
         reactive_floor=False,
+        own_deadlines=False,
         floor_on_average=False,
         hysteresis=None,
         at_once=False,

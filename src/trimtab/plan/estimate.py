@@ -55,13 +55,15 @@ def estimate(
     arrival_scv: float = 1.0,
     service_ratio: Mapping[str, float] | None = None,
     current: Plan | None = None,
+    in_place_cores: bool = False,
 ) -> PlanEstimate:
     """Predict what `plan` does at `rate_rps` requests per second at the gateway.
 
     `goodput_rps` is the rate itself when the SLO is met; else the largest rate at which it would be met, since the
     gateway refuses early what cannot be saved and so holds the admitted rate there (0 when it is met at no rate).
     `latency_s` is infinite when some task cannot keep up. `load_s` is that of a change from `current`, the plan in
-    force; 0 when that is None. What is paid for by use is priced at `rate_rps`, in full batches.
+    force, where cores change in place or not; 0 when that is None. What is paid for by use is priced at `rate_rps`, in
+    full batches.
 
     Raises:
         PlanRequestError: the rate is negative or not finite, a task's shares do not sum to 1, the plan uses what the
@@ -72,7 +74,7 @@ def estimate(
     latency_s, tasks = model.at(rate_rps)
     meets = is_within(latency_s, pipeline.slo.latency_s)
     goodput_rps = rate_rps if meets else model.sustained(rate_rps)
-    load_s, unknown = plan_load_s(plan, current, profile)
+    load_s, unknown = plan_load_s(plan, current, profile, in_place_cores=in_place_cores)
     return PlanEstimate(
         latency_s=latency_s,
         latency_model=latency_model,
@@ -248,7 +250,7 @@ class _Model:
         table, pools, allowed = self._steps[name]
         shapes = (table.variant == table.variants.index(allocation.variant)) & (table.cores == allocation.cores)
         row = pools.row(int(np.flatnonzero(shapes & (table.threads == allocation.threads))[0]), allocation.batch)
-        if row is None:
+        if row is None or allowed.isdisjoint(pools.variant[row, 1 : pools.levels[row]].tolist()):
             return None
         visits = self._visits[name]
         found = pool_state(
@@ -268,9 +270,7 @@ class _Model:
         return found
 
 
-def _steps(
-    plan: Plan, pipeline: Pipeline, profile: Profile
-) -> dict[str, tuple[TaskTable, PoolTable, frozenset[int]]]:
+def _steps(plan: Plan, pipeline: Pipeline, profile: Profile) -> dict[str, tuple[TaskTable, PoolTable, frozenset[int]]]:
     """Of the tasks that may step down: their tables, and the variants, as these number them, that they may use."""
     found = {}
     for name, task in plan.tasks.items():

@@ -13,7 +13,7 @@ from dataclasses import replace
 from trimtab.errors import PlanRequestError
 from trimtab.plan.estimate import estimate
 from trimtab.plan.latency import known_shapes
-from trimtab.plan.model import Plan, PlanEstimate, PlanRequest, PlanResult, RunnerUp, TaskPlan
+from trimtab.plan.model import LatencyModel, Plan, PlanEstimate, PlanRequest, PlanResult, RunnerUp, TaskPlan
 from trimtab.plan.objective import cost_words, criteria, net_worth, rank
 from trimtab.plan.policies.base import Policy
 from trimtab.plan.words import latency_words
@@ -32,6 +32,37 @@ _SAME_HELD = 0.005
 def explain(policy: Policy, request: PlanRequest, result: PlanResult) -> PlanResult:
     """`result`, which `policy` gave for `request`, with its binding constraints and its runner-up filled in."""
     return replace(result, binding=_binding(policy, request, result), runner_up=_runner_up(policy, request, result))
+
+
+def task_accuracies(request: PlanRequest, result: Plan, model: LatencyModel) -> dict[str, float]:
+    """What each task is expected to bring to a product of accuracies at the plan's rate: of those that step down, that
+    of the mix they serve with; of the others, the traffic-weighted mean.
+
+    A mix is what the pipeline's accuracy falls by where that task alone may step down.
+    """
+    variants = {name: request.pipeline.tasks[name].variants for name in result.tasks}
+    own = {
+        name: math.fsum(a.share * variants[name][a.variant].accuracy for a in task.allocations)
+        for name, task in result.tasks.items()
+    }
+    fixed = {name: replace(task, may_use=()) for name, task in result.tasks.items()}
+
+    def whole(tasks: Mapping[str, TaskPlan]) -> float:
+        return estimate(
+            Plan(tasks, result.rate_rps),
+            request.pipeline,
+            request.profile,
+            result.rate_rps,
+            latency_model=model,
+            arrival_scv=request.arrival_scv,
+            service_ratio=request.service_ratio,
+        ).accuracy
+
+    dearest = whole(fixed)
+    return {
+        name: own[name] * whole({**fixed, name: task}) / dearest if task.may_use and dearest > 0.0 else own[name]
+        for name, task in result.tasks.items()
+    }
 
 
 def _binding(policy: Policy, request: PlanRequest, result: PlanResult) -> tuple[str, ...]:
@@ -83,15 +114,17 @@ def _looser(request: PlanRequest, result: PlanResult) -> list[tuple[str, PlanReq
 
 
 def _steps_up(request: PlanRequest, result: PlanResult) -> tuple[str, ...]:
-    """For every task that is no mix: what the next more accurate variant would do in the place of the chosen one."""
+    """For every task that is no mix: what the next more accurate variant would do in the place of the chosen one; where
+    replicas step down, as their dearest one.
+    """
     words = []
     for name, task_plan in result.plan.tasks.items():
         better = _next_better(request, name, task_plan)
         if better is None:
             continue
-        up = replace(
-            task_plan, allocations=(replace(task_plan.allocations[0], variant=better),), resident=(better,), may_use=()
-        )
+        allocation = task_plan.allocations[0]
+        below = (allocation.variant, *task_plan.may_use) if task_plan.may_use else ()
+        up = TaskPlan(name, (replace(allocation, variant=better),), resident=(better, *below), may_use=below)
         other = _judge(request, result, Plan({**result.plan.tasks, name: up}, result.plan.rate_rps))
         if other is not None and not other.meets_slo:
             takes = "cannot keep up"
@@ -128,6 +161,7 @@ def _judge(request: PlanRequest, result: PlanResult, plan: Plan) -> PlanEstimate
             arrival_scv=request.arrival_scv,
             service_ratio=request.service_ratio,
             current=request.current,
+            in_place_cores=request.limits.in_place_cores,
         )
     except PlanRequestError:
         return None
@@ -189,7 +223,24 @@ def _runner_up(policy: Policy, request: PlanRequest, result: PlanResult) -> Runn
                 continue
             if best is None or rank(other.objective) > rank(best.objective):
                 best = other
-    return None if best is None else RunnerUp(best.plan, _why_lost(request, result, best))
+    if best is None:
+        return None
+    held = request.limits.in_place_cores and "adjust" in policy.decides and request.pipeline.objective.cost == "cores"
+    return RunnerUp(best.plan, (_held_more(result, best) if held else None) or _why_lost(request, result, best))
+
+
+def _held_more(result: PlanResult, other: PlanResult) -> str | None:
+    """Why a plan of fewer cores may lose where cores follow the load: what its replicas hold too much on average
+    (`plan.options`); None where that is not why.
+    """
+    difference = _first_difference(other, result)
+    few, many = result.estimate, other.estimate
+    if difference is None or not difference[1] or many.cores >= few.cores or many.replicas <= few.replicas:
+        return None
+    return (
+        f"it takes fewer cores now, but has {many.replicas} replicas instead of {few.replicas}, whose cores follow the "
+        "load in larger steps"
+    )
 
 
 def _without(profile: Profile, task: str, variant: str) -> Profile:

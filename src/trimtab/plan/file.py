@@ -29,7 +29,7 @@ from trimtab.plan.model import (
     Step,
     TaskPlan,
 )
-from trimtab.plan.switching import task_load_s
+from trimtab.plan.switching import change_s, task_load_s
 from trimtab.spec.mistakes import together
 from trimtab.spec.model import Pipeline, Slo
 
@@ -74,6 +74,8 @@ class SwitchingContent:
     load_s: float
     tasks: Mapping[str, float]
     """Load time by task, seconds; 0: nothing has to load."""
+    change_s: Mapping[str, float]
+    """Seconds by task until all that changes is there: replicas that start, residents that load; 0: at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +154,18 @@ class PlanAnswer:
 
 
 def _switching(request: PlanRequest, plan: Plan, current: Plan) -> SwitchingContent:
+    in_place = request.limits.in_place_cores
     loads_s = {
-        name: task_load_s(task.allocations, current.tasks.get(name), request.profile.variants[name])
+        name: task_load_s(
+            task.allocations, current.tasks.get(name), request.profile.variants[name], in_place_cores=in_place
+        )
         for name, task in plan.tasks.items()
     }
-    return SwitchingContent(current.id, math.fsum(loads_s.values()), loads_s)
+    takes_s = {
+        name: change_s(Plan({name: current.tasks[name]}, 0.0), Plan({name: task}, 0.0), request.profile, request.limits)
+        for name, task in plan.tasks.items()
+    }
+    return SwitchingContent(current.id, math.fsum(loads_s.values()), loads_s, takes_s)
 
 
 def format_json(content: object) -> str:
@@ -278,6 +287,13 @@ def _mistakes(entry: _TaskEntry, plan: TaskPlan, pipeline: Pipeline, where: str)
                 "the threads do not divide the cores",
                 where=f"{where}.allocations[{i}]",
                 got=f"{a.threads} threads on {a.cores} cores",
+            )
+        if a.batch_limit < a.batch:
+            yield PlanRequestError(
+                "the largest batch is smaller than the one that is planned with",
+                where=f"{where}.allocations[{i}].most",
+                got=f"{a.most}",
+                wanted=f"at least {a.batch}, or null",
             )
     for i, variant in enumerate(plan.may_use):
         if variant not in plan.resident:

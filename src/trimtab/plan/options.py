@@ -19,7 +19,7 @@ from trimtab.plan.accuracy import variant_scores
 from trimtab.plan.groups import list_groups, list_pairs, undominated
 from trimtab.plan.latency import TOLERANCE, Tail, item_scv, ratio_of, width_of
 from trimtab.plan.model import Allocation, LatencyModel, PlanRequest, TaskPlan
-from trimtab.plan.pool import PATIENCE, UTILISATION_CAP, list_pools, lone_patience_s, pool_table
+from trimtab.plan.pool import PATIENCE, UTILISATION_CAP, list_pools, lone_patience_s, pool_table, within
 from trimtab.plan.prices import SERVERLESS, cost_table, is_serverless, serverless_cost_per_hour
 from trimtab.plan.switching import replicas_there
 from trimtab.plan.tables import Floats, Ints, TaskTable, task_table
@@ -155,7 +155,8 @@ def options(
     if request.at_once and request.current is not None:
         some = _reachable(request, table, request.current.tasks[task], found)
         found, terms, parts = found[some], terms[some], parts[some]
-        share, score, memory = share[some], score[some], memory[some]
+        resident = [v in request.current.tasks[task].resident for v in table.variants]
+        share, score, memory = share[some], score[some], np.full(some.sum(), table.memory_bytes[resident].sum())
     if not len(parts):
         return None
     shape, replicas, batch = (np.ascontiguousarray(found[:, i]) for i in range(3))
@@ -221,7 +222,8 @@ def _groups(
     rate = rate_rps * visits
     paper = rules.latency_model == "paper"
     filling = lowest_rps * visits if paper and lowest_rps is not None else rate
-    by_use = pipeline.prices.serverless is not None  # then a larger batch costs less
+    # A larger batch that changes no latency costs less where one pays by use, and steps down later in a pool.
+    by_use = pipeline.prices.serverless is not None or rules.pooled
     found, terms, parts = [], [], []
     room = 1024
     # Of a mix, all parts; but for a whole of one part there is nothing to share.
@@ -255,10 +257,14 @@ def _with_pools(
     """Groups of the whole traffic where replicas step down: (shape, replicas, batch), terms, scores, bytes of each.
 
     Groups that serve their own variant alone stay where nobody waits longer than the dispatcher lets them, and where
-    the fastest variant carries the surge; the pools of `plan.pool` join them.
+    the fastest variant carries the surge; where memory is limited, also where their own carries it, without the others.
+    The pools of `plan.pool` join them.
     """
     pipeline, limits = request.pipeline, request.limits
     table, pools = task_table(pipeline, request.profile, task), pool_table(pipeline, request.profile, task)
+    if request.at_once and request.current is not None:  # who steps down has just what is loaded
+        loaded = request.current.tasks[task].resident
+        pools = within(pools, [v for v, name in enumerate(table.variants) if name in loaded])
     found, terms, score, memory = groups
     usable = _usable(request, task, table, rules)
     ratio, tail = ratio_of(request.service_ratio, task), Tail.of(pipeline.slo.quantile, visits, width_of(pipeline))
@@ -274,11 +280,16 @@ def _with_pools(
     slots = (table.cores // table.threads)[found[pooled, 0]] * found[pooled, 1]
     fastest_s = pools.work_s[own, pools.levels[own] - 1] * ratio
     mean_s, spread_s = pools.batches[own, 0, 1, 1] * ratio, pools.batches[own, 0, 1, 2] * ratio * tail.stretch
-    longest_s = mean_s + spread_s + PATIENCE * (mean_s + spread_s)
+    longest_s = mean_s + spread_s + np.maximum(PATIENCE * (mean_s + spread_s), lone_patience_s(pipeline))
     calm = terms[pooled, 0] + np.sqrt(terms[pooled, 1]) <= longest_s * (1.0 + TOLERANCE)
     keep = ~pooled
     keep[pooled] = calm & (surge * fastest_s <= UTILISATION_CAP * slots * (1.0 + TOLERANCE))
-    memory = memory.copy()
+    # Where memory is scarce, who never steps down may be without the cheaper variants.
+    lone = np.zeros(len(found), dtype=np.bool_)
+    if limits.memory_bytes is not None:
+        own_s = pools.work_s[own, 0] * ratio
+        lone[pooled] = keep[pooled] & (surge * own_s <= UTILISATION_CAP * slots * (1.0 + TOLERANCE))
+    own_bytes, memory = memory[lone], memory.copy()
     memory[pooled] = pools.memory_bytes[own]
     room = 1024
     while True:
@@ -296,10 +307,10 @@ def _with_pools(
     shapes = np.column_stack([pools.shape[some[:, 0]], some[:, 1:]])
     loads = np.zeros(n)
     return (
-        np.concatenate([found[keep], shapes]),
-        np.concatenate([terms[keep], np.column_stack([of[:, :2], loads])]),
-        np.concatenate([score[keep], of[:, 2]]),
-        np.concatenate([memory[keep], pools.memory_bytes[some[:, 0]]]),
+        np.concatenate([found[keep], found[lone], shapes]),
+        np.concatenate([terms[keep], terms[lone], np.column_stack([of[:, :2], loads])]),
+        np.concatenate([score[keep], score[lone], of[:, 2]]),
+        np.concatenate([memory[keep], own_bytes, pools.memory_bytes[some[:, 0]]]),
     )
 
 
@@ -391,7 +402,7 @@ def _needs_loading(request: PlanRequest, task: str, table: TaskTable, shape: Int
     grows = request.limits.in_place_cores
     there = np.array(
         [
-            replicas_there(table.variants[v], 0 if grows else int(c), before)
+            replicas_there(table.variants[v], int(c), before, in_place_cores=grows)
             for v, c in zip(table.variant, table.cores, strict=True)
         ]
     )

@@ -3,7 +3,7 @@
 By the ε-constraint method (Haimes, Lasdon and Wismer, 1971) on the exact planner: the cheapest plan above a floor of
 accuracy, the most accurate of the cheapest ones, then the same with the floor just above that accuracy, until nothing
 is more accurate. Every point is a plan that holds the SLO within the limits, and no plan that does so beats it in one
-of accuracy and cost without losing in the other.
+of accuracy and cost without losing in the other. Where replicas step down, accuracy is that of the mix at the rate.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from trimtab.plan.estimate import estimate
 from trimtab.plan.model import Plan, PlanEstimate, PlanRequest
 from trimtab.plan.options import Rules
 from trimtab.plan.residents import with_residents
+from trimtab.plan.widen import widened
 from trimtab.spec.model import Objective
 
 CostKind = Literal["cores", "money"]
@@ -49,6 +50,8 @@ def front(request: PlanRequest, rules: Rules, cost: CostKind = "cores") -> tuple
         PlanRequestError: as `choose.check_request`; for money without prices too.
     """
     points: list[FrontPoint] = []
+    # A plan costs what it holds at this rate. What more it holds while cores follow another load is not counted here.
+    request = replace(request, limits=replace(request.limits, in_place_cores=False))
     objective = Objective(kind="cheapest", accuracy_floor=0.0, cost=cost)
     check_request(replace(request, pipeline=replace(request.pipeline, objective=objective)), rules)
     while True:
@@ -82,11 +85,12 @@ def locate(points: Sequence[FrontPoint], found: PlanEstimate, cost: CostKind) ->
 
 
 def _point(request: PlanRequest, rules: Rules, chosen: Chosen, cost: CostKind) -> FrontPoint:
-    """The plan with its residents, judged as the policy `trimtab` judges its own."""
+    """The plan with its residents, judged by the rules that it was chosen by: only pools are counted to step down."""
     tasks, _ = with_residents(request, chosen.allocations)
-    plan = Plan(tasks, request.rate_rps)
+    plan = Plan(widened(request, tasks), request.rate_rps)
+    fixed = Plan({name: replace(task, may_use=()) for name, task in plan.tasks.items()}, request.rate_rps)
     found = estimate(
-        plan,
+        plan if rules.pooled else fixed,
         request.pipeline,
         request.profile,
         request.rate_rps,

@@ -7,13 +7,13 @@ variant keeps up; what gives way is accuracy. That is planned for here:
 - **Latency**: service of the dearest variant, after a wait of at most the patience. `PRESSURE` of the SLO may be waited
   for over a whole path, each task's part in proportion to its service; so a task's wait and service take at most its
   service × (1 + `PATIENCE`), and tasks that fit the SLO with that fit it under any backlog that the dispatcher allows.
-- **Accuracy**: with w_v slot-seconds an item at variant v and c slots, the best mix of two variants whose work fits,
-  Σ f_v·λ·w_v ≤ U·c. This is the linear programme over all variants: one constraint, so at most two are mixed.
-- **U**, the share of the slots that can be kept busy, is what waiting room buys. The number of batches in the system is
-  taken as a birth-and-death chain whose service slows down or speeds up with the queue as the dispatcher's does (a
-  threshold policy; J. R. Jackson, Management Science 10(1), 1963, gives queues with rates that depend on their length).
-  Above c batches the steps' ratios are raised to 2/(ca²/b + cs²), which gives the queue the decay of heavy traffic
-  (J. F. C. Kingman 1962): exact for exponential service, a correction for steady service.
+- **Accuracy**: the smaller of two. With w_v slot-seconds an item at variant v, the best mix of two variants that c
+  slots can serve when they never idle, Σ f_v·λ·w_v ≤ c: the linear programme over all variants. And
+  the mix that the dispatcher makes: the number of batches in the system is taken as a birth-and-death chain whose
+  service depends on what waits (a threshold policy; J. R. Jackson, Management Science 10(1), 1963, gives queues with
+  such rates). Above c batches the steps' ratios are raised to 2/(ca²/b + cs²), which gives the queue the decay of heavy
+  traffic (J. F. C. Kingman 1962): exact for exponential service, a correction for steady service.
+  `benchmarks/planner/pool_model.py` compares with the simulator.
 - **Surge**: the fastest variant has to carry the rate that may come before cores can follow, at `UTILISATION_CAP`.
   Where its own tail (`latency.batch_terms`) takes longer than all of the above, that is the pool's latency.
 """
@@ -49,7 +49,7 @@ grows like 1/(1 - ρ), faster than a profile is exact."""
 _BETTER = 1.01
 """A larger batch has to serve so many times the rate of a smaller one to be worth planning for."""
 _FULL = 1e-4
-"""A pool whose accuracy is as near as this to its dearest variant's gains nothing by more replicas."""
+"""A pool whose accuracy is as near as this to its dearest variant's counts as that, and gains nothing by more."""
 _NEVER = 1e-12
 """Chains are cut where what is left weighs less than this."""
 _KEPT = 16
@@ -181,6 +181,29 @@ def _row(table: TaskTable, i: int) -> list[float]:
     return [float(table.batch[i]), mean, max(0.0, float(table.quantile_s[i]) - mean), float(table.scv[i])]
 
 
+def within(pools: PoolTable, variants: Collection[int]) -> PoolTable:
+    """The pools where replicas hold these variants alone: fewer levels, and none where there is nothing to step to."""
+    levels = [
+        [0, *(k for k in range(1, n) if int(pools.variant[p, k]) in variants)] for p, n in enumerate(pools.levels)
+    ]
+    if all(len(some) == n for some, n in zip(levels, pools.levels, strict=True)):
+        return pools
+    rows = [p for p, some in enumerate(levels) if len(some) > 1]
+    size = pools.work_s.shape[1]
+    order = np.array([levels[p] + [0] * (size - len(levels[p])) for p in rows], dtype=np.int64).reshape(-1, size)
+    at = np.array(rows, dtype=np.int64)
+    return PoolTable(
+        shape=pools.shape[at],
+        batch=pools.batch[at],
+        levels=np.array([len(levels[p]) for p in rows], dtype=np.int64),
+        work_s=pools.work_s[at[:, None], order],
+        score=pools.score[at[:, None], order],
+        variant=pools.variant[at[:, None], order],
+        memory_bytes=pools.memory_bytes[at],
+        batches=pools.batches[at[:, None], order],
+    )
+
+
 def lone_patience_s(pipeline: Pipeline) -> float:
     """The patience of a pipeline's only task, which has all of the pressure; 0 where there are several."""
     return PRESSURE * pipeline.slo.latency_s if len(pipeline.tasks) == 1 else 0.0
@@ -240,9 +263,8 @@ def pool_state(
         arrival_scv, tail.late, tail.normal, tail.stretch, least_patience_s,
     )  # fmt: skip
     capacity = UTILISATION_CAP * servers / float(work_s[-1])
-    return PoolState(
-        float(mean), math.sqrt(spread2), float(score), float(pools.score[row, 0]), (1.0 + PATIENCE) * own_s, capacity
-    )
+    longest_s = own_s + max(PATIENCE * own_s, least_patience_s)
+    return PoolState(float(mean), math.sqrt(spread2), float(score), float(pools.score[row, 0]), longest_s, capacity)
 
 
 @kernel()
@@ -276,8 +298,7 @@ def pool_terms(
         late: as `latency.Tail`.
         normal: as `latency.Tail`.
         stretch: as `latency.Tail`.
-        least_patience_s: what may be waited for at least, as far as accuracy goes: in a pipeline of one task all of the
-            pressure is its own.
+        least_patience_s: what is waited for at least: in a pipeline of one task all of the pressure is its own.
     """
     if surge * work_s[levels - 1] > UTILISATION_CAP * servers * (1.0 + _NEVER):
         return np.inf, 0.0, float(score[levels - 1])
@@ -285,10 +306,18 @@ def pool_terms(
     spread_s = batches[0, 1, 2] * ratio * stretch
     own_s = mean_s + spread_s
     patience_s = max(PATIENCE * own_s, least_patience_s)
-    variability = max((arrival_scv / size + batches[0, 1, 3]) / 2.0, _STEADY)
-    busy = busy_share(rate, servers, work_s, levels, size, patience_s, variability)
-    mixed = mixed_score(rate / servers, work_s, score, levels, busy)
-    mean_s, spread2 = mean_s + PATIENCE * own_s, spread_s * spread_s
+    mixed = float(score[0])
+    if rate > 0.0:
+        variability = max((arrival_scv / size + batches[0, 1, 3]) / 2.0, _STEADY)
+        mixed = min(
+            stepped_score(rate, servers, work_s, score, levels, size, patience_s, variability),
+            mixed_score(rate / servers, work_s, score, levels),
+        )
+        if mixed >= score[0] - _FULL:
+            mixed = float(score[0])
+    # Whoever steps down waits for a slot that serves the dearest variant first.
+    taken_s = mean_s / (servers + 1)
+    mean_s, spread2 = mean_s + patience_s, spread_s * spread_s
     fast_mean, fast_spread2 = np.inf, 0.0
     for i in range(2):
         some = batches[levels - 1, i]
@@ -303,6 +332,7 @@ def pool_terms(
             blocking, load, servers, int(some[0]), some[1] * ratio, some[2] * ratio * stretch, some[3],
             surge, arrival_scv, late, normal,
         )  # fmt: skip
+        takes += taken_s
         if takes + math.sqrt(vary2) < fast_mean + math.sqrt(fast_spread2):
             fast_mean, fast_spread2 = takes, vary2
     if fast_mean + math.sqrt(fast_spread2) > mean_s + math.sqrt(spread2):
@@ -311,28 +341,39 @@ def pool_terms(
 
 
 @kernel()
-def mixed_score(per_slot: float, work_s: Floats, score: Floats, levels: int, busy: float) -> float:
-    """The best mean score of what each slot gets, `per_slot` items per second, if `busy` of its time can be used."""
-    if per_slot * work_s[0] <= busy * (1.0 + _ROUNDING):
+def mixed_score(per_slot: float, work_s: Floats, score: Floats, levels: int) -> float:
+    """The best mean score of what each slot gets, `per_slot` items per second, when it never idles."""
+    if per_slot * work_s[0] <= 1.0 + _ROUNDING:
         return float(score[0])
     best = float(score[levels - 1])
     for k in range(1, levels):
         used = per_slot * work_s[k]
-        if used <= busy:
-            part = (busy - used) / (per_slot * work_s[0] - used)
-            best = max(best, float(score[k] + part * (score[0] - score[k])))
+        if used <= 1.0:
+            best = max(best, float(score[k]))
+            for i in range(k):
+                more = per_slot * work_s[i]
+                if more > 1.0:
+                    part = (1.0 - used) / (more - used)
+                    best = max(best, float(score[k] + part * (score[i] - score[k])))
     return best
 
 
 @kernel()
-def busy_share(
-    rate: float, servers: int, work_s: Floats, levels: int, batch: float, patience_s: float, variability: float
+def stepped_score(
+    rate: float,
+    servers: int,
+    work_s: Floats,
+    score: Floats,
+    levels: int,
+    batch: float,
+    patience_s: float,
+    variability: float,
 ) -> float:
-    """Mean share of the slots that are busy under a dispatcher that steps down: the birth-and-death chain at the top.
+    """Mean score of what is served by a dispatcher that steps down: the birth-and-death chain at the top.
 
     Level k serves while what waits would drain within the patience at level k, the last one beyond that.
     """
-    total, busy, weight = 1.0, 0.0, 1.0
+    served, worth, weight, total = 0.0, 0.0, 1.0, 1.0
     level, room = 0, patience_s * servers / (work_s[0] * batch)
     j = 0
     while True:
@@ -343,22 +384,23 @@ def busy_share(
         load = rate * work_s[level]
         if j <= servers:
             weight *= load / j
-            share = j / servers
+            flow = weight * j / work_s[level]
         else:
             step = (load / servers) ** (1.0 / variability)
-            share = 1.0
             if level == levels - 1:
                 if step >= 1.0:
-                    return 1.0
-                rest = weight * step / (1.0 - step)
-                return float((busy + rest) / (total + rest))
+                    return float(score[level])
+                flow = weight * step / (1.0 - step) * servers / work_s[level]
+                return float((worth + flow * score[level]) / (served + flow))
             weight *= step
+            flow = weight * servers / work_s[level]
+        served += flow
+        worth += flow * score[level]
         total += weight
-        busy += weight * share
         if weight > 1e200:
-            total, busy, weight = total / weight, busy / weight, 1.0
+            served, worth, total, weight = served / weight, worth / weight, total / weight, 1.0
         if weight < _NEVER * total and load < j:
-            return float(busy / total)
+            return float(worth / served)
 
 
 @kernel(
@@ -439,6 +481,6 @@ def list_pools(
                 found[n, 0], found[n, 1], found[n, 2] = p, replicas, batch[p]
                 terms[n, 0], terms[n, 1], terms[n, 2] = mean, spread2, mixed
             n += 1
-            if mixed >= score[p, 0] - _FULL:
+            if mixed == score[p, 0]:
                 break
     return n if n <= room else -n

@@ -70,7 +70,8 @@ def _holding(plan: TaskPlan, variant: str) -> TaskPlan:
 def with_freedoms(request: PlanRequest, plan: TaskPlan) -> TaskPlan:
     """The residents by accuracy, and which of them may be used."""
     resident = tuple(v.name for v in request.pipeline.tasks[plan.task].by_accuracy() if v.name in plan.resident)
-    may_use = tuple(v for v in resident if any(_saves(request, plan.task, v, a) for a in plan.allocations))
+    freely = request.limits.in_place_variants
+    may_use = tuple(v for v in resident if freely and any(_saves(request, plan.task, v, a) for a in plan.allocations))
     return TaskPlan(plan.task, plan.allocations, resident, may_use)
 
 

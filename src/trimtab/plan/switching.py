@@ -9,32 +9,39 @@ from trimtab.plan.model import Allocation, Limits, Plan, TaskPlan
 from trimtab.profile.model import Profile, VariantProfile
 
 
-def replicas_there(variant: str, cores: int, before: TaskPlan | None) -> int:
+def replicas_there(variant: str, cores: int, before: TaskPlan | None, *, in_place_cores: bool = False) -> int:
     """Replicas of a task's plan in force that a group of this variant with this many cores could take over at once.
 
-    They have the variant resident and at least as many cores: those of the groups that serve it, or all of the task's
-    where it is resident but serves nothing. 0: it is not resident, or the task has no plan in force.
+    They have the variant resident and, where cores do not change in place, at least as many: those of the groups that
+    serve it, or all of the task's where it is resident but serves nothing. 0: it is not resident, or the task has no
+    plan in force.
     """
     if before is None or variant not in before.resident:
         return 0
     serving = [a for a in before.allocations if a.variant == variant]
-    return sum(a.replicas for a in serving or before.allocations if a.cores >= cores)
+    return sum(a.replicas for a in serving or before.allocations if in_place_cores or a.cores >= cores)
 
 
-def needs_loading(allocation: Allocation, before: TaskPlan | None) -> bool:
+def needs_loading(allocation: Allocation, before: TaskPlan | None, *, in_place_cores: bool = False) -> bool:
     """Whether the group must load its variant somewhere: it wants more, or larger, replicas than are there."""
-    return allocation.replicas > replicas_there(allocation.variant, allocation.cores, before)
+    there = replicas_there(allocation.variant, allocation.cores, before, in_place_cores=in_place_cores)
+    return allocation.replicas > there
 
 
 def task_load_s(
-    allocations: Sequence[Allocation], before: TaskPlan | None, profiles: Mapping[str, VariantProfile]
+    allocations: Sequence[Allocation],
+    before: TaskPlan | None,
+    profiles: Mapping[str, VariantProfile],
+    *,
+    in_place_cores: bool = False,
 ) -> float:
     """The longest load time among the groups that need loading, seconds: they load at the same time.
 
     Each group is judged for itself. Source: LC = max tc of InfAdapter (EuroMLSys 2023), except that a group that
     shrinks is free. A load time that is not known counts as 0.
     """
-    return max((profiles[a.variant].load_time_s or 0.0 for a in allocations if needs_loading(a, before)), default=0.0)
+    loads = (a for a in allocations if needs_loading(a, before, in_place_cores=in_place_cores))
+    return max((profiles[a.variant].load_time_s or 0.0 for a in loads), default=0.0)
 
 
 def change_s(before: Plan, after: Plan, profile: Profile, limits: Limits) -> float:
@@ -98,7 +105,22 @@ def until_started(before: Plan, after: Plan) -> Plan:
     return Plan(tasks, after.rate_rps)
 
 
-def plan_load_s(plan: Plan, current: Plan | None, profile: Profile) -> tuple[float, tuple[str, ...]]:
+def grown(before: Plan, after: Plan) -> Plan:
+    """The tasks that `after` gives more cores with as many by more replicas of what runs; the others as they are.
+
+    Of a task in several groups, the first one grows.
+    """
+    tasks = {}
+    for name, task in before.tasks.items():
+        missing, first = after.tasks[name].cores - task.cores, task.allocations[0]
+        more = max(0, -(-missing // first.cores))
+        tasks[name] = replace(task, allocations=(replace(first, replicas=first.replicas + more), *task.allocations[1:]))
+    return Plan(tasks, after.rate_rps)
+
+
+def plan_load_s(
+    plan: Plan, current: Plan | None, profile: Profile, *, in_place_cores: bool = False
+) -> tuple[float, tuple[str, ...]]:
     """Load time of a change from `current` to `plan`, seconds, summed over the tasks; and what was not known, in words.
 
     0 when `current` is None: what runs is not known then.
@@ -108,10 +130,10 @@ def plan_load_s(plan: Plan, current: Plan | None, profile: Profile) -> tuple[flo
     total_s, notes = 0.0, []
     for name, task in plan.tasks.items():
         before, profiles = current.tasks.get(name), profile.variants[name]
-        total_s += task_load_s(task.allocations, before, profiles)
+        total_s += task_load_s(task.allocations, before, profiles, in_place_cores=in_place_cores)
         notes += [
             f"{name}/{a.variant}: load time not known, counted as nothing"
             for a in task.allocations
-            if profiles[a.variant].load_time_s is None and needs_loading(a, before)
+            if profiles[a.variant].load_time_s is None and needs_loading(a, before, in_place_cores=in_place_cores)
         ]
     return total_s, tuple(dict.fromkeys(notes))

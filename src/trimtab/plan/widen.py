@@ -1,8 +1,8 @@
 """How far batches may grow beyond what was planned: when more waits than expected, larger ones serve more.
 
-A plan names the smallest batch that holds the load. The dispatcher may form larger ones, up to the largest measured size
-that is worth it (less time an item) and that the time allows: all tasks of the longest path may take so many times
-their planned service as fits into the SLO beside the wait that is allowed for (`plan.pool`).
+A plan names the smallest batch that holds the load. The dispatcher may form larger ones, up to the largest measured
+size that is worth it (less time an item) and that the time allows: all tasks of the longest path may take so many
+times their planned service as fits into the SLO beside the wait that is allowed for (`plan.pool`).
 """
 
 from __future__ import annotations

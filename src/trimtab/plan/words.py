@@ -10,12 +10,22 @@ from trimtab.units import format_duration
 
 
 def allocation_words(allocation: Allocation) -> str:
-    """`medium, 2 × 1 core, batch 4`; with its share where it is not all, and with what it is rented as."""
+    """`medium, 2 × 1 core, batch 4`; with its share where it is not all, and with what it is rented as.
+
+    `batch 1–8` is planned with 1 and may grow to 8.
+    """
     share = f" ({100 * allocation.share:.3g} %)" if allocation.share < 1.0 else ""
     rented = f" on {allocation.instance}" if allocation.instance else ""
     threads = f" ({allocation.threads} threads)" if allocation.threads > 1 else ""
     cores = f"{allocation.cores} core{'' if allocation.cores == 1 else 's'}"
-    return f"{allocation.variant}{share}, {allocation.replicas} × {cores}{threads}{rented}, batch {allocation.batch}"
+    batch = batch_words(allocation)
+    return f"{allocation.variant}{share}, {allocation.replicas} × {cores}{threads}{rented}, batch {batch}"
+
+
+def batch_words(allocation: Allocation) -> str:
+    """`4`; `1–8` where the dispatcher may form larger batches than was planned for."""
+    planned, most = allocation.batch, allocation.batch_limit
+    return f"{planned}–{most}" if most > planned else f"{planned}"
 
 
 def plan_words(plan: Plan) -> str:

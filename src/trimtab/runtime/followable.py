@@ -7,6 +7,8 @@ from trimtab.plan.model import Allocation, Plan, TaskPlan
 from trimtab.profile.model import Profile
 from trimtab.spec.model import Pipeline
 
+START_S = 0.2
+"""From asking for a replica to its process being up, before it loads models (measured: `benchmarks/switch_time.py`)."""
 MOST_GROUPS = 8
 """Allocations of a task: groups of replicas between which its items are routed by their shares."""
 

@@ -243,7 +243,7 @@ class Metrics:
                 wanted[task, group.variant] = (
                     replicas + group.replicas,
                     cores + group.total_cores,
-                    max(batch, group.batch),
+                    max(batch, group.batch_limit),
                 )
         for key, gauges in self._planned.items():
             for gauge, value in zip(gauges, wanted.get(key, (0, 0, 0)), strict=True):

@@ -25,7 +25,7 @@ from trimtab.runtime.cores import assign
 from trimtab.runtime.cost import CostMeter
 from trimtab.runtime.dataplane import DataPlane
 from trimtab.runtime.failures import FailedVariants
-from trimtab.runtime.followable import MOST_GROUPS, check_followable
+from trimtab.runtime.followable import MOST_GROUPS, START_S, check_followable
 from trimtab.runtime.loading import Loading
 from trimtab.runtime.members import Member, match
 from trimtab.runtime.metrics import Metrics
@@ -90,6 +90,7 @@ class LocalPlant:
             in_place_cores=True,
             fractional_cores=False,
             max_allocations_per_task=MOST_GROUPS,
+            start_s=START_S,
             missing=(
                 *((missing,) if missing else ()),
                 "fractional cores: a replica gets whole cores here; a quota would stop its threads in mid-batch",

@@ -114,6 +114,7 @@ def simulate(
     journal: Path | None = None,
     on_progress: Callable[[float], None] | None = None,
     notes: tuple[str, ...] = (),
+    make_controller: Callable[..., Controller] = Controller,
 ) -> SimResult:
     """Run `policy` on a simulated plant under `load`; the same arguments give the same result.
 
@@ -141,6 +142,7 @@ def simulate(
         journal: a new file for every turn of the controller, which replays.
         on_progress: told the share that is done, now and then.
         notes: what else a reader of the result must know.
+        make_controller: makes what decides, of `Controller`'s arguments; another than that is for experiments.
 
     Raises:
         PlanRequestError: no plan can exist for this pipeline, profile and limits.
@@ -185,7 +187,7 @@ def simulate(
         memory_bytes=pipeline.budget.memory_bytes, delays=load.delays,
     )  # fmt: skip
     start_rate_rps = _first_rate(policy, rates)
-    controller = Controller(
+    controller = make_controller(
         pipeline,
         profile,
         policy,

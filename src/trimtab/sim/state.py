@@ -31,7 +31,7 @@ class Sizes:
     U: int = _UNIFORMS
 
     @property
-    def H(self) -> int:
+    def H(self) -> int:  # noqa: N802 - a letter, as the fields
         """Heaps: the queues of all groups, and one of deadlines."""
         return self.G + 1
 

@@ -16,7 +16,7 @@ from trimtab.plan.estimate import estimate
 from trimtab.plan.model import Allocation, LatencyModel, Limits, Plan, PlanEstimate, PlanRequest, TaskPlan
 from trimtab.plan.objective import objective_value, rank
 from trimtab.plan.policies import POLICIES, make_policy
-from trimtab.plan.policies.trimtab import UTILISATION_CAP
+from trimtab.plan.pool import UTILISATION_CAP
 from trimtab.profile.model import Profile
 from trimtab.spec.model import Edge, Objective, Pipeline
 from trimtab.testing import check_policy, make_chain
@@ -41,7 +41,7 @@ def question(
         named, slo_s=slo_s, objective=objective, shapes=((1, 1), (2, 2)), batches=(1, 4), fan_out=fan_out,
         batch_gain=0.7,
     )  # fmt: skip
-    return PlanRequest(pipeline, profile, rate, Limits(cores=float(cores)))
+    return PlanRequest(pipeline, profile, rate, Limits(cores=float(cores), in_place_variants=False))
 
 
 def every_plan(request: PlanRequest) -> Iterator[Plan]:
@@ -126,7 +126,7 @@ def _base_shape(request: PlanRequest, task: str, variant: str) -> tuple[int, int
 @given(QUESTIONS)
 def test_an_infeasible_answer_is_the_plan_that_holds_most(asked: tuple) -> None:  # type: ignore[type-arg]  # drawn as one
     request = question(*asked)
-    request = replace(request, rate_rps=1000.0, limits=Limits(cores=3.0))
+    request = replace(request, rate_rps=1000.0, limits=replace(request.limits, cores=3.0))
     result = make_policy("trimtab").propose(request)
     if result.feasible:
         return
@@ -144,9 +144,10 @@ def test_an_infeasible_answer_is_the_plan_that_holds_most(asked: tuple) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(QUESTIONS, st.sampled_from(["trimtab", "ipa"]))
-def test_more_cores_and_less_traffic_never_hurt(asked: tuple, name: str) -> None:  # type: ignore[type-arg]  # drawn as one
+@given(QUESTIONS, st.sampled_from(["trimtab", "ipa"]), st.booleans())
+def test_more_cores_and_less_traffic_never_hurt(asked: tuple, name: str, in_place: bool) -> None:  # type: ignore[type-arg]  # drawn as one
     request = question(*asked)
+    request = replace(request, limits=replace(request.limits, in_place_variants=in_place))
     policy = make_policy(name)
     result = policy.propose(request)
     richer = policy.propose(replace(request, limits=replace(request.limits, cores=request.limits.cores + 1)))
@@ -174,29 +175,36 @@ def test_every_policy_passes_the_kit(name: str) -> None:
 
 
 def test_the_default_uses_heavy_variants_while_it_can_and_steps_down(chain: tuple[Pipeline, Profile]) -> None:
-    policy = make_policy("trimtab")
-    accuracies, variants = [], []
-    for rate in (1, 5, 10, 20, 40, 80, 200):
-        result = policy.propose(PlanRequest(*chain, float(rate), Limits(cores=2.0)))
-        assert result.feasible
-        assert result.plan.cores == 2
-        accuracies.append(result.estimate.accuracy)
-        variants.append(tuple(v for (v,) in result.plan.variants().values()))
-    assert variants[0] == ("heavy", "heavy")
-    assert variants[-1] == ("light", "light")
-    assert accuracies == sorted(accuracies, reverse=True)
-    assert len(set(variants)) >= 4
+    policy, lowest = make_policy("trimtab"), []
+    for in_place in (False, True):
+        accuracies, variants = [], []
+        for rate in (1, 5, 10, 20, 40, 80, 200):
+            limits = Limits(cores=2.0, in_place_variants=in_place)
+            result = policy.propose(PlanRequest(*chain, float(rate), limits))
+            assert result.feasible
+            assert result.plan.cores == 2
+            accuracies.append(result.estimate.accuracy)
+            variants.append(tuple(v for (v,) in result.plan.variants().values()))
+        assert variants[0] == ("heavy", "heavy")
+        assert accuracies == sorted(accuracies, reverse=True)
+        lowest.append(accuracies[-1])
+        if in_place:  # the plan stays, the mix follows
+            assert len(set(accuracies)) >= 5
+        else:
+            assert variants[-1] == ("light", "light")
+            assert len(set(variants)) >= 4
+    assert lowest[1] > lowest[0]
 
 
 def test_the_default_keeps_all_variants_and_may_fall_back_to_cheaper_ones(chain: tuple[Pipeline, Profile]) -> None:
     plan = make_policy("trimtab").propose(PlanRequest(*chain, 30.0, Limits(cores=2.0))).plan
     read = plan.tasks["read"]
-    assert read.allocations[0].variant == "middle"
+    assert read.allocations[0].variant == "heavy"
     assert read.resident == ("heavy", "middle", "light")
-    assert read.may_use == ("light",)
+    assert read.may_use == ("middle", "light")
     alone = Limits(cores=2.0, in_place_variants=False)
     read = make_policy("trimtab").propose(PlanRequest(*chain, 30.0, alone)).plan.tasks["read"]
-    assert (read.resident, read.may_use) == (("middle",), ())
+    assert (read.allocations[0].variant, read.resident, read.may_use) == ("middle", ("middle",), ())
 
 
 def test_residents_heed_the_memory_and_keep_the_cheap_ones_first() -> None:
@@ -206,6 +214,17 @@ def test_residents_heed_the_memory_and_keep_the_cheap_ones_first() -> None:
     result = make_policy("trimtab").propose(request)
     assert result.plan.tasks["a"].resident == ("l", "s")
     assert any("a/m does not fit" in step.reason for step in result.steps)
+
+
+def test_who_never_steps_down_may_be_without_the_cheaper_variants_where_memory_is_scarce() -> None:
+    tasks = {"a": {"s": (0.8, 0.005), "m": (0.9, 0.01), "l": (0.95, 0.02)}}
+    pipeline, profile = make_chain(tasks, variant_bytes=100)
+    request = PlanRequest(pipeline, profile, 5.0, Limits(cores=1.0, memory_bytes=100))
+    for surge_rps, variant in ((None, "l"), (60.0, "m"), (120.0, "s")):
+        result = make_policy("trimtab").propose(replace(request, surge_rps=surge_rps))
+        assert result.feasible
+        assert result.plan.tasks["a"].resident == (variant,)
+        assert result.estimate.memory_bytes == 100
 
 
 def test_static_plans_are_made_once(chain: tuple[Pipeline, Profile]) -> None:

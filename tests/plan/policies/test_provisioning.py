@@ -15,7 +15,8 @@ from trimtab.plan.policies.provisioning import (
     StaticPeakPolicy,
     StaticPeakSettings,
 )
-from trimtab.plan.policies.trimtab import UTILISATION_CAP, TrimtabPolicy
+from trimtab.plan.policies.trimtab import TrimtabPolicy
+from trimtab.plan.pool import UTILISATION_CAP
 from trimtab.testing import check_policy, make_chain
 
 TASKS = {"a": {"s": (0.8, 0.004), "l": (0.95, 0.02)}, "b": {"s": (0.8, 0.003), "l": (0.9, 0.012)}}

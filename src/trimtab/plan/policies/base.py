@@ -108,6 +108,7 @@ def result(
         arrival_scv=request.arrival_scv,
         service_ratio=request.service_ratio,
         current=request.current,
+        in_place_cores=request.limits.in_place_cores,
     )
     words = f"{reason}: {estimate_words(judged, request.pipeline, request.rate_rps)}"
     if not judged.meets_slo:

@@ -14,7 +14,7 @@ from trimtab.plan.choose import Chosen, best_at, choose, largest_rate
 from trimtab.plan.model import Plan, PlanRequest, PlanResult, TaskPlan
 from trimtab.plan.options import Rules
 from trimtab.plan.policies.base import result
-from trimtab.plan.pool import UTILISATION_CAP
+from trimtab.plan.pool import UTILISATION_CAP, pool_table
 from trimtab.plan.residents import with_freedoms, with_residents
 from trimtab.plan.uncertainty import settle
 from trimtab.plan.widen import widened
@@ -58,7 +58,6 @@ class TrimtabPolicy:
             gap=chosen.gap,
         )
 
-
     def _adjust(self, request: PlanRequest, current: Plan, objective: Objective, rules: Rules) -> PlanResult:
         """The best that the plan in force becomes at once: by the objective, or else what holds most of the rate."""
         chosen = best_at(request, request.rate_rps, objective, rules)
@@ -76,7 +75,7 @@ class TrimtabPolicy:
             tasks[name] = with_freedoms(request, TaskPlan(name, tuple(groups), before.resident))
         return result(
             self.name, request, widened(request, tasks), feasible=chosen.feasible,
-            reason="the best that changes at once" if chosen.feasible else "what holds most, of all that changes at once",
+            reason="the best that changes at once" if chosen.feasible else "of what changes at once, what holds most",
             latency_model=rules.latency_model, objective=objective,
         )  # fmt: skip
 
@@ -85,9 +84,17 @@ def rules_for(request: PlanRequest) -> Rules:
     """What options may be for the default policy: as the pipeline says, and as far as the plant can split traffic."""
     planning = request.pipeline.planning
     cap = UTILISATION_CAP if planning.latency == "tail" else 1.0
-    if planning.latency == "tail" and request.limits.in_place_variants and not coupled_tasks(request.pipeline):
+    if planning.latency == "tail" and request.limits.in_place_variants and _has_pools(request):
         return Rules(planning.latency, cap, pooled=True)
     return Rules(planning.latency, cap, mix=min(planning.mix, request.limits.max_allocations_per_task))
+
+
+def _has_pools(request: PlanRequest) -> bool:
+    """Whether some task can step down, and what it steps to concerns no other."""
+    pipeline = request.pipeline
+    return not coupled_tasks(pipeline) and any(
+        pool_table(pipeline, request.profile, task).shape.size for task in pipeline.tasks
+    )
 
 
 def _reason(chosen: Chosen, kind: str, cap: float) -> str:
