@@ -100,6 +100,18 @@ def test_missing_data_keeps_the_plan_and_says_so() -> None:
     assert "the last plan stays" not in reason(back, "propose")
 
 
+def test_where_nothing_is_counted_a_queue_that_builds_up_is_a_reason_to_plan() -> None:
+    controller = controller_of()
+    controller.start(0.0)
+    feed(controller, *[4] * 15)
+    small = controller.step(observation(16.0, None, queued={"a": 2}))
+    assert "the last plan stays" in reason(small, "propose")
+    large = controller.step(observation(17.0, None, queued={"a": 40}))
+    assert large.changed
+    assert variant(large) == "s"
+    assert "nothing is counted, and 40 requests wait" in reason(large, "propose")
+
+
 def test_between_plans_it_waits_unless_something_is_wrong() -> None:
     controller = controller_of()
     controller.start(0.0)

@@ -155,6 +155,17 @@ def test_what_may_come_is_told_beside_what_is_expected() -> None:
     assert {(r.rate_rps, r.surge_rps) for r in unsurged.asked[1:]} == {(8.0, 8.0)}
 
 
+def test_a_surge_is_looked_for_as_far_ahead_as_a_change_takes() -> None:
+    far = set()
+    for limits in (SOFT, replace(SOFT, in_place_cores=False)):
+        policy = Adjusting()
+        controller = controller_of(policy, limits=limits)
+        feed(controller, *[8] * 5)
+        assert isinstance(controller.forecaster, Echo)
+        far.add(max(controller.forecaster.horizons_s))
+    assert far == {2.0, 2.0 + SOFT.start_s}
+
+
 def test_a_surge_beyond_what_the_plan_holds_makes_it_plan_at_once() -> None:
     policy = Adjusting()
     controller = controller_of(policy, plan_of("l"))

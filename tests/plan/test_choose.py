@@ -550,6 +550,23 @@ def test_a_pool_is_planned_for_the_rate_and_holds_the_surge_with_its_fastest(sur
     assert alone.plan.cores >= result.plan.cores
 
 
+@pytest.mark.parametrize("tasks", [[(0.7, 0.005)], [(0.7, 0.005), (0.8, 0.02), (0.9, 0.05)]])
+def test_the_fastest_alone_holds_the_surge_too(tasks: list[tuple[float, float]]) -> None:
+    pipeline, profile = chain_of([tasks], slo_s=0.4, objective=Objective("cheapest", accuracy_floor=0.5), batches=(1,))
+    request = PlanRequest(pipeline, profile, 30.0, Limits(cores=9.0))
+    for surge, cores in ((None, 1), (169.0, 1), (171.0, 2), (500.0, 3)):
+        result = make_policy("trimtab").propose(replace(request, surge_rps=surge))
+        assert result.feasible
+        assert result.plan.cores == cores
+    lacking = make_policy("trimtab").propose(replace(request, limits=Limits(cores=2.0), surge_rps=500.0))
+    assert estimate(lacking.plan, pipeline, profile, 30.0).meets_slo
+    rows = (CapacityPoint(1, 50.0, 0.3), CapacityPoint(2, 120.0, 0.3))
+    tables = Profile({"t0": {"v0": VariantProfile("t0", "v0", (), capacity=rows)}})
+    for surge, cores in ((None, 1), (50.0, 1), (51.0, 2), (121.0, 3)):
+        result = make_policy("trimtab").propose(replace(request, profile=tables, surge_rps=surge))
+        assert result.plan.cores == cores
+
+
 @settings(SLOW, max_examples=30)
 @given(
     STEPPING, st.sampled_from([2.0, 9.0, 26.0, 70.0]), st.sampled_from([0.12, 0.3]), POOLED_GOALS, st.integers(1, 2),
@@ -585,3 +602,17 @@ def test_where_nothing_at_once_holds_the_rate_it_is_what_holds_most() -> None:
     assert "what holds most" in result.steps[0].reason
     assert result.plan.cores == 1
     assert 0.0 < result.estimate.goodput_rps < 300.0
+
+
+@pytest.mark.parametrize("rate", [40.0, 60.0])
+def test_where_cores_follow_in_place_one_replica_is_better_than_many_small_ones(rate: float) -> None:
+    """Replicas of a group grow together, so of many more cores are held than needed, on average."""
+    pipeline, profile = chain_of(
+        [[(0.7, 0.005), (0.9, 0.05)]], slo_s=0.4, objective=Objective("cheapest", accuracy_floor=0.89),
+        shapes=((1, 1), (2, 1), (3, 1), (4, 1)), batches=(1,),
+    )  # fmt: skip
+    limits = Limits(cores=9.0, in_place_cores=True)
+    plan = make_policy("trimtab").propose(PlanRequest(pipeline, profile, rate, limits)).plan
+    (group,) = plan.tasks["t0"].allocations
+    assert (group.replicas, group.cores) == (1, plan.cores)
+    assert plan.cores >= 2

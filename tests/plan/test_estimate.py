@@ -338,3 +338,59 @@ def test_the_order_of_groups_tasks_and_variants_changes_nothing(
     assert (other.cores, other.replicas, other.memory_bytes) == (one.cores, one.replicas, one.memory_bytes)
     assert one.goodput_rps <= rate
     assert one.meets_slo == (one.goodput_rps == rate)
+
+
+# --- pools ----------------------------------------------------------------------------------------------------------
+
+LADDER, LADDER_KNOWN = make_chain({"a": {"s": (0.7, 0.01), "m": (0.8, 0.03), "l": (0.9, 0.08)}}, batches=(1,))
+
+
+def pool_of(*may_use: str, replicas: int = 2) -> Plan:
+    """Replicas of l that may step down."""
+    return Plan({"a": TaskPlan("a", (Allocation("l", replicas, 1, 1, 1),), ("l", "m", "s"), may_use)}, 10.0)
+
+
+def test_a_pools_accuracy_falls_as_it_must_step_down_and_its_latency_stays_bounded() -> None:
+    rates = (0.0, 5.0, 15.0, 30.0, 60.0, 120.0, 170.0)
+    found = [estimate(pool_of("m", "s"), LADDER, LADDER_KNOWN, rate) for rate in rates]
+    accuracies = [each.accuracy for each in found]
+    assert accuracies[0] == 0.9
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert 0.7 < accuracies[-1] < 0.75
+    assert all(each.meets_slo and each.goodput_rps == rate for each, rate in zip(found, rates, strict=True))
+    # The longest wait is 0.35 of the SLO; the service of the dearest comes on top. A path's latency is rounded up.
+    assert max(each.latency_s for each in found) == pytest.approx(0.35 * 0.4 + 1.2 * 0.08, rel=1e-3)
+
+
+def test_a_pool_holds_what_its_fastest_variant_does() -> None:
+    rates = {steps: sustained_rate(pool_of(*steps), LADDER, LADDER_KNOWN) for steps in ((), ("m",), ("s",), ("m", "s"))}
+    assert rates["m", "s"] == pytest.approx(0.85 * 2 / 0.01)
+    assert rates["s",] == rates["m", "s"]
+    assert rates[()] < rates["m",] <= 0.85 * 2 / 0.03
+    over = estimate(pool_of("m", "s"), LADDER, LADDER_KNOWN, 200.0)
+    assert not over.meets_slo
+    assert over.goodput_rps == pytest.approx(170.0)
+    assert over.accuracy == 0.7
+
+
+def test_who_may_not_step_down_keeps_its_accuracy_and_waits() -> None:
+    rigid, pool = (estimate(pool_of(*steps), LADDER, LADDER_KNOWN, 24.0) for steps in ((), ("m", "s")))
+    assert rigid.accuracy == 0.9 > pool.accuracy
+    assert not rigid.meets_slo
+    assert pool.meets_slo
+    paper = estimate(pool_of("m", "s"), LADDER, LADDER_KNOWN, 24.0, latency_model="paper")
+    assert paper.accuracy == 0.9, "the paper's model knows nothing of it"
+
+
+def test_a_calm_pool_is_what_its_dearest_variant_is_alone() -> None:
+    for rate in (0.0, 1.0, 4.0):
+        pool, alone = (estimate(pool_of(*steps), LADDER, LADDER_KNOWN, rate) for steps in (("m", "s"), ()))
+        assert (pool.latency_s, pool.accuracy) == (alone.latency_s, 0.9)
+
+
+def test_freedom_to_use_what_is_no_step_down_changes_nothing() -> None:
+    pipeline, known = make_chain({"a": {"l": (0.9, 0.02), "twin": (0.95, 0.019)}}, batches=(1,))
+    plan = Plan({"a": TaskPlan("a", (Allocation("l", 1, 1, 1, 1),), ("l", "twin"), ("twin",))}, 1.0)
+    fixed = replace(plan, tasks={"a": replace(plan.tasks["a"], may_use=())})
+    for rate in (1.0, 20.0, 45.0):
+        assert estimate(plan, pipeline, known, rate) == estimate(fixed, pipeline, known, rate)

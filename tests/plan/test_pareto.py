@@ -148,9 +148,10 @@ def test_mixes_are_on_it(request: PlanRequest, cost: CostKind) -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(requests())
-def test_every_point_is_what_it_says(request: PlanRequest) -> None:
-    rules = Rules("tail", 0.85)
+@given(requests(), st.booleans())
+def test_every_point_is_what_it_says(request: PlanRequest, pooled: bool) -> None:
+    request = replace(request, limits=replace(request.limits, in_place_variants=pooled))
+    rules = Rules("tail", 0.85, pooled=pooled)
     points = front(request, rules)
     for point in points:
         assert point.estimate == judge(request, rules, point.plan)

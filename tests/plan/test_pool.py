@@ -24,6 +24,7 @@ from trimtab.plan.pool import (
     pool_state,
     pool_table,
     stepped_score,
+    within,
 )
 from trimtab.profile.model import CapacityPoint, Profile, VariantProfile
 from trimtab.spec.model import Pipeline
@@ -75,6 +76,22 @@ def test_one_variant_or_a_capacity_table_has_no_pool() -> None:
     pipeline, _ = make_chain({"a": LADDER})
     known = {v: VariantProfile("a", v, (), capacity=(CapacityPoint(1, 20.0, 0.3),)) for v in LADDER}
     assert pool_table(pipeline, Profile({"a": known}), "a").levels.size == 0
+
+
+def test_pools_of_what_is_loaded_have_its_levels_alone() -> None:
+    _, pools = pools_of(batches=(1, 2))
+    assert within(pools, [0, 1, 2]) is pools
+    names = sorted(LADDER)
+    some = within(pools, [names.index("l"), names.index("s")])
+    ladders = [
+        ([names[v] for v in some.variant[p, :n]], some.score[p, :n].tolist(), some.work_s[p, :n].tolist())
+        for p, n in enumerate(some.levels)
+    ]
+    assert (["l", "s"], [0.9, 0.7], [0.08, 0.01]) in ladders
+    assert (["m", "s"], [0.8, 0.7], [0.03, 0.01]) in ladders
+    assert len(ladders) == 4, "two batches of l and of m, each down to s"
+    alone = within(pools, [names.index("l")])
+    assert (alone.levels.size, alone.row(int(pools.shape[0]), 1)) == (0, None)
 
 
 def test_a_table_is_kept_as_long_as_accuracies_are_the_same() -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from trimtab import compiled
 from trimtab.plan.constrain import constrain
+from trimtab.plan.latency import is_within
 from trimtab.plan.model import Limits, PlanRequest, PlanResult
 from trimtab.plan.policies import make_policy
 from trimtab.profile.model import Profile
@@ -66,14 +67,24 @@ def propose(request: PlanRequest) -> PlanResult:
 
 
 def no_worse(one: PlanResult, than: PlanResult) -> bool:
-    """Whether a plan is as good as another in what counts first: the share that is held, then the objective."""
+    """Whether a plan is as good as another in what counts first: the share held, a floor, then the objective."""
     held, other = one.objective.parts["held"], than.objective.parts["held"]
     if not math.isclose(held, other, abs_tol=HELD):
         return held > other
     if held < 1.0 - HELD:
         return True
+    kept, before = keeps_floor(one), keeps_floor(than)
+    if kept != before:
+        return kept
+    if not kept:  # the most accurate one, whatever it costs
+        return one.estimate.accuracy >= than.estimate.accuracy - 1e-9
     value, least = one.objective.value, than.objective.value
     return value >= least - 1e-9 * max(1.0, abs(least))
+
+
+def keeps_floor(result: PlanResult) -> bool:
+    """Whether a plan is as accurate as is asked for, if anything is."""
+    return is_within(result.objective.parts.get("floor", 0.0), result.estimate.accuracy)
 
 
 @PROPERTY

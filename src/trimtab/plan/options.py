@@ -257,8 +257,8 @@ def _with_pools(
     """Groups of the whole traffic where replicas step down: (shape, replicas, batch), terms, scores, bytes of each.
 
     Groups that serve their own variant alone stay where nobody waits longer than the dispatcher lets them, and where
-    the fastest variant carries the surge; where memory is limited, also where their own carries it, without the others.
-    The pools of `plan.pool` join them.
+    the fastest variant, or their own where there is no faster one, carries the surge; where memory is limited, also
+    where their own carries it, without the others. The pools of `plan.pool` join them.
     """
     pipeline, limits = request.pipeline, request.limits
     table, pools = task_table(pipeline, request.profile, task), pool_table(pipeline, request.profile, task)
@@ -282,7 +282,7 @@ def _with_pools(
     mean_s, spread_s = pools.batches[own, 0, 1, 1] * ratio, pools.batches[own, 0, 1, 2] * ratio * tail.stretch
     longest_s = mean_s + spread_s + np.maximum(PATIENCE * (mean_s + spread_s), lone_patience_s(pipeline))
     calm = terms[pooled, 0] + np.sqrt(terms[pooled, 1]) <= longest_s * (1.0 + TOLERANCE)
-    keep = ~pooled
+    keep = ~pooled & _carry(request, table, found, terms[:, 2], ratio, surge, rate)
     keep[pooled] = calm & (surge * fastest_s <= UTILISATION_CAP * slots * (1.0 + TOLERANCE))
     # Where memory is scarce, who never steps down may be without the cheaper variants.
     lone = np.zeros(len(found), dtype=np.bool_)
@@ -304,6 +304,8 @@ def _with_pools(
             break
         room = -n
     some, of = some[:n], of[:n]
+    if not n and not keep.any():  # nothing carries the surge: one task's lack is no reason to let the others do less
+        keep = ~pooled
     shapes = np.column_stack([pools.shape[some[:, 0]], some[:, 1:]])
     loads = np.zeros(n)
     return (
@@ -312,6 +314,20 @@ def _with_pools(
         np.concatenate([score[keep], score[lone], of[:, 2]]),
         np.concatenate([memory[keep], own_bytes, pools.memory_bytes[some[:, 0]]]),
     )
+
+
+def _carry(
+    request: PlanRequest, table: TaskTable, found: Ints, utilisation: Floats, ratio: float, surge: float, rate: float
+) -> NDArray[np.bool_]:
+    """Which groups carry a surge by themselves in their best batches, or by their capacity table; shape (G,)."""
+    work_s = table.mean_s / table.batch
+    work_s[table.batch > (request.pipeline.planning.max_batch or _MANY)] = np.inf
+    bounds = zip(table.first[:-1], table.first[1:], strict=True)
+    least_s = np.array([work_s[start:end].min(initial=np.inf) for start, end in bounds])[found[:, 0]]
+    slots = (table.cores // table.threads)[found[:, 0]] * found[:, 1]
+    measured = surge * least_s * ratio <= UTILISATION_CAP * slots * (1.0 + TOLERANCE)
+    tabled = surge * utilisation <= rate * (1.0 + TOLERANCE)
+    return np.where(table.rate[found[:, 0]] > 0.0, tabled, measured)
 
 
 def _reachable(request: PlanRequest, table: TaskTable, before: TaskPlan, found: Ints) -> NDArray[np.bool_]:
