@@ -56,7 +56,6 @@ def test_a_rhythm_is_the_loop_and_the_policys_word_is_taken() -> None:
         surge_quantile=None,
         reactive_floor=False,
         own_deadlines=False,
-        floor_on_average=False,
         hysteresis=None,
         at_once=False,
         skips=2,

@@ -22,6 +22,7 @@ from trimtab.control.protocols import Decision
 from trimtab.control.settings import ControllerSettings
 from trimtab.forecast import Forecaster, RateForecast
 from trimtab.observe.model import Observation
+from trimtab.plan.accuracy import highest_accuracy
 from trimtab.plan.constrain import constrain
 from trimtab.plan.estimate import estimate, sustained_rate
 from trimtab.plan.model import LatencyModel, Limits, Plan, PlanRequest, PlanResult, Step
@@ -349,7 +350,7 @@ class Controller:
         objective, planned = self.pipeline.objective, self._planned()
         if objective.accuracy_floor is None or not self.settings.floor_on_average:
             return planned
-        floor = self._account.planned(objective.accuracy_floor)
+        floor = self._account.planned(objective.accuracy_floor, highest_accuracy(self.pipeline))
         return replace(planned, objective=replace(objective, accuracy_floor=floor))
 
     def _propose(self, expected: Expected, *, at_once: bool = False) -> PlanResult:

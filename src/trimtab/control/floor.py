@@ -22,6 +22,8 @@ MEMORY_S = 300.0
 """τ: what is longer ago than this counts little."""
 SETTLE_S = 20.0
 """Time within which the account is to be settled."""
+NEAR = 1e-4
+"""Of the highest accuracy, which pools only come close to."""
 MOST = 0.05
 """Farthest from the floor that is ever planned for, as a share of it."""
 
@@ -48,9 +50,10 @@ class FloorAccount:
         self._credit += answered * (pipeline_accuracy(pipeline, shares) - floor)
         self._rate_rps = max(answered / observation.window_s, 1e-9)
 
-    def planned(self, floor: float) -> float:
-        """The floor to plan for now."""
+    def planned(self, floor: float, highest: float = 1.0) -> float:
+        """The floor to plan for now; no debt makes it more than just below the `highest` accuracy that there is."""
         if self._rate_rps == 0.0:
             return floor
         spent = self._credit / (self._rate_rps * SETTLE_S)
-        return floor - min(max(spent, -MOST * floor), MOST * floor)
+        wanted = floor - min(max(spent, -MOST * floor), MOST * floor)
+        return min(wanted, max(floor, (1.0 - NEAR) * highest))

@@ -71,7 +71,6 @@ def settings_for(policy: Policy, start_rate_rps: float = 1.0) -> ControllerSetti
         surge_quantile=None,
         reactive_floor=False,
         own_deadlines=False,
-        floor_on_average=False,
         hysteresis=None,
         at_once=False,
         skips=rhythm.skips,

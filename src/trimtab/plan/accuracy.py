@@ -58,6 +58,14 @@ def variant_scores(pipeline: Pipeline, task: str) -> dict[str, float]:
     return {name: rank / last if last else 1.0 for rank, name in enumerate(ranked)}
 
 
+def highest_accuracy(pipeline: Pipeline) -> float:
+    """The accuracy of the most accurate variants together, by the pipeline's own model."""
+    if pipeline.accuracy.kind == "measured":
+        return max(pipeline.accuracy.table.values())
+    best = (max(variant_scores(pipeline, task).values()) for task in pipeline.tasks)
+    return math.prod(best) if pipeline.accuracy.kind == "product" else math.fsum(best)
+
+
 def coupled_tasks(pipeline: Pipeline) -> tuple[str, ...]:
     """Tasks whose variants reach beyond themselves: into the rate of another task, or into a measured accuracy."""
     if pipeline.accuracy.kind == "measured":
