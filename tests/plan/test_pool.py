@@ -17,15 +17,13 @@ from trimtab.plan.pool import (
     PATIENCE,
     PRESSURE,
     UTILISATION_CAP,
-    PoolTable,
     list_pools,
     lone_patience_s,
     mixed_score,
     pool_state,
-    pool_table,
     stepped_score,
-    within,
 )
+from trimtab.plan.pool_tables import PoolTable, pool_table, within
 from trimtab.profile.model import CapacityPoint, Profile, VariantProfile
 from trimtab.spec.model import Pipeline
 from trimtab.testing import make_chain

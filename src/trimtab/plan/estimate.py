@@ -31,7 +31,8 @@ from trimtab.plan.latency import (
     width_of,
 )
 from trimtab.plan.model import Allocation, LatencyModel, Plan, PlanEstimate, TaskEstimate
-from trimtab.plan.pool import UTILISATION_CAP, PoolState, PoolTable, lone_patience_s, pool_state, pool_table
+from trimtab.plan.pool import UTILISATION_CAP, PoolState, lone_patience_s, pool_state
+from trimtab.plan.pool_tables import PoolTable, pool_table
 from trimtab.plan.prices import allocation_cost_per_hour
 from trimtab.plan.residents import memory_bytes, replica_bytes
 from trimtab.plan.switching import plan_load_s

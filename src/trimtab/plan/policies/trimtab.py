@@ -14,7 +14,8 @@ from trimtab.plan.choose import Chosen, best_at, choose, largest_rate
 from trimtab.plan.model import Plan, PlanRequest, PlanResult, TaskPlan
 from trimtab.plan.options import Rules
 from trimtab.plan.policies.base import result
-from trimtab.plan.pool import UTILISATION_CAP, pool_table
+from trimtab.plan.pool import UTILISATION_CAP
+from trimtab.plan.pool_tables import pool_table
 from trimtab.plan.residents import with_freedoms, with_residents
 from trimtab.plan.uncertainty import settle
 from trimtab.plan.widen import widened
