@@ -28,7 +28,7 @@ RIGID = Limits(cores=1.0, in_place_variants=False)
 
 
 def controller_of(rate: float = 1.0, limits: Limits = RIGID) -> Controller:
-    stated = ControllerSettings(start_rate_rps=rate)
+    stated = ControllerSettings(start_rate_rps=rate, permitted_share=1.0)
     return Controller(PIPELINE, PROFILE, make_policy("trimtab"), QuantileForecaster(), limits, stated)
 
 

@@ -56,6 +56,7 @@ def test_a_rhythm_is_the_loop_and_the_policys_word_is_taken() -> None:
         surge_quantile=None,
         reactive_floor=False,
         own_deadlines=False,
+        permitted_share=1.0,
         hysteresis=None,
         at_once=False,
         skips=2,

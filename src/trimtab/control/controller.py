@@ -187,7 +187,7 @@ class Controller:
         urgent, holds_rps, backlog = None, self._holds(arrival_scv), self._backlog(observation)
         backlog_s = backlog / holds_rps if holds_rps > 0.0 else 0.0
         if backlog_s > self.settings.backlog_share * self._planned().slo.latency_s:
-            rate_rps += backlog / self.settings.drain_s
+            rate_rps += backlog / max(self.settings.drain_s, self._reaction_s())
             urgent = f"the backlog takes {format_duration(backlog_s)} to serve"
         elif surge_rps > holds_rps:
             urgent = f"{surge_rps:.4g}/s may come, more than the plan holds ({holds_rps:.4g}/s)"
@@ -339,11 +339,17 @@ class Controller:
         return max(there_s, change_s(after, before, self.profile, self.limits))
 
     def _planned(self) -> Pipeline:
-        """The pipeline with the bound that follows from the time that requests have left when they arrive."""
-        slo, bound_s = self.pipeline.slo, self._deadlines.bound().latency_s
-        if not self.settings.own_deadlines or bound_s == slo.latency_s:
+        """The pipeline with the bound that follows from the time that requests have left when they arrive.
+
+        Where nothing can step down, an unlucky second is lost: there plans leave most of what the SLO permits.
+        """
+        slo = self.pipeline.slo
+        bound_s = self._deadlines.bound().latency_s if self.settings.own_deadlines else slo.latency_s
+        permitted = 1.0 if self.limits.in_place_variants else self.settings.permitted_share
+        if bound_s == slo.latency_s and permitted == 1.0:
             return self.pipeline
-        return replace(self.pipeline, slo=replace(slo, latency_s=bound_s))
+        quantile = 1.0 - permitted * (1.0 - slo.quantile)
+        return replace(self.pipeline, slo=replace(slo, latency_s=bound_s, quantile=quantile))
 
     def _asked(self) -> Pipeline:
         """The pipeline as it is planned for now: with that bound, and the floor that keeps the mean at the floor."""

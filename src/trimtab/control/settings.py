@@ -40,12 +40,15 @@ class ControllerSettings:
     """Whether the rate that the last seconds show counts where the forecaster expects less."""
     own_deadlines: bool = True
     """Whether the bound that is planned for follows the time that requests have left when they arrive."""
+    permitted_share: float = 0.1
+    """Of the violations that the SLO permits, the share that is planned for on plants where nothing can step down."""
     floor_on_average: bool = True
     """Whether an accuracy floor is kept on average, so that what was more accurate pays for what is less."""
     backlog_share: float = 0.35
     """A backlog that would take this share of the SLO to serve is a reason to plan at once."""
     drain_s: float = 2.0
-    """Time within which such a backlog should be gone; its requests ÷ this are added to the expected rate."""
+    """Time within which such a backlog should be gone, or that a change takes, if longer; its requests ÷ this are added
+    to the expected rate."""
     calibrate: bool = True
     """Whether plans follow the measured service times; the profile's count as they are where not."""
     hysteresis: Hysteresis | None = field(default_factory=Hysteresis)
@@ -71,6 +74,7 @@ def settings_for(policy: Policy, start_rate_rps: float = 1.0) -> ControllerSetti
         surge_quantile=None,
         reactive_floor=False,
         own_deadlines=False,
+        permitted_share=1.0,
         hysteresis=None,
         at_once=False,
         skips=rhythm.skips,

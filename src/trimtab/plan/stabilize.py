@@ -1,6 +1,6 @@
 """Whether a better plan is worth the change: hysteresis that lets the SLO through at once and makes gains prove it.
 
-- The plan in force would miss the SLO and the proposed one holds more of the rate: change at once.
+- The plan in force would miss the SLO and the proposed one holds clearly more of the rate: change at once.
 - Otherwise the change is for gain (accuracy, cores). What takes no time is made at once. What takes time is made when
   the gain has lasted, without a break, until it would have paid for the change: whoever waits as long as the thing
   costs never pays more than twice what foresight would have paid (the ski-rental rule: A. Karlin et al., Algorithmica
@@ -22,7 +22,8 @@ class Hysteresis:
     least_gain: float = 0.001
     """Accuracy gains below this are none (a tenth of a percentage point)."""
     least_goodput_gain: float = 0.02
-    """When both plans miss the SLO: share of the rate that the proposed one must hold more."""
+    """When the plan in force misses the SLO, and the proposed one does too or takes time: share of the rate that it must
+    hold more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def stabilize(
         return Verdict(change=False, gaining_since_s=None, reason="the plan in force is the proposed one")
     if not current.estimate.meets_slo:
         held, could = current.objective.parts["held"], proposed.objective.parts["held"]
-        if proposed.estimate.meets_slo or could > held + hysteresis.least_goodput_gain:
+        if (proposed.estimate.meets_slo and change_s == 0.0) or could > held + hysteresis.least_goodput_gain:
             reason = (
                 f"the plan in force holds the SLO for {100 * held:.0f} % of the rate, this one for {100 * could:.0f} %"
             )
