@@ -22,8 +22,8 @@ class Hysteresis:
     least_gain: float = 0.001
     """Accuracy gains below this are none (a tenth of a percentage point)."""
     least_goodput_gain: float = 0.02
-    """When the plan in force misses the SLO, and the proposed one does too or takes time: share of the rate that it must
-    hold more."""
+    """When the plan in force misses the SLO, and the proposed one does too or takes time: share of the rate that it
+    must hold more."""
 
 
 @dataclass(frozen=True, slots=True)
