@@ -27,7 +27,6 @@ from experiments.results import Cell, over_seeds, show, write_csv
 from experiments.sweep import results
 
 from trimtab.control.controller import Controller
-from trimtab.control.deadlines import Deadlines, least_time_left
 from trimtab.control.protocols import Decision
 from trimtab.control.settings import ControllerSettings
 from trimtab.forecast import Forecaster
@@ -93,7 +92,10 @@ class Case:
 
 
 class Told(Controller):
-    """A controller whose pipeline has an SLO that follows from what was observed."""
+    """A controller whose pipeline has an SLO that follows from what was observed.
+
+    With `the distribution` it is the SLO itself, and the controller follows what requests have left, as it does anyway.
+    """
 
     def __init__(
         self,
@@ -105,21 +107,20 @@ class Told(Controller):
         limits: Limits,
         settings: ControllerSettings | None = None,
     ) -> None:
-        super().__init__(pipeline, profile, policy, forecaster, limits, settings)
+        numbers = replace(settings or ControllerSettings(), own_deadlines=told == "the distribution")
+        super().__init__(pipeline, profile, policy, forecaster, limits, numbers)
         self._told = told
-        self._deadlines = Deadlines(pipeline.slo, least_time_left(pipeline, profile, CORES))
         self._least_s = SLO_S
 
     def step(self, observation: Observation) -> Decision:
         """The decision for what is handed now."""
-        self._deadlines.observe(observation)
         if any(observation.arrivals):
             self._least_s = min(observation.allowed_s.values(), default=SLO_S)
         bounds_s: dict[Told_of, float] = {
             "the SLO": SLO_S,
             "the least of the last second": self._least_s,
             "the SLO less the longest delay": SLO_S - LONGEST_S,
-            "the distribution": self._deadlines.bound().latency_s,
+            "the distribution": SLO_S,
         }
         self.pipeline = replace(self.pipeline, slo=replace(self.pipeline.slo, latency_s=bounds_s[self._told]))
         return super().step(observation)
