@@ -37,11 +37,12 @@ from experiments.infadapter.judge_tables import (
     target_lines,
     window_lines,
 )
-from experiments.infadapter.kept import REUSES, Case, Outcome, code_digest, kept, outcome
+from experiments.infadapter.kept import Case, Outcome, code_digest, kept, outcome
 from experiments.infadapter.measurements import TASK, pipeline, service_profile
 from experiments.infadapter.standings import Field, Figures
 from experiments.infadapter.verdict import capped, out_of_reach
 from experiments.infadapter.windows import WINDOWS, Window
+from experiments.kept import REUSES
 from experiments.results import mean, show, write_csv
 from experiments.sweep import results
 

@@ -11,28 +11,20 @@ import functools
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
 
-import msgspec
 from experiments.data import found
 from experiments.infadapter.entrants import Entrant, play
 from experiments.infadapter.hours import recorded
 from experiments.infadapter.windows import Window
+from experiments.kept import Reuse
 from experiments.results import mean
 
-import trimtab
+from experiments import kept as files
 from trimtab.control.settings import fitted_digest
 from trimtab.sim import SimResult
 from trimtab.sim.model import Draw
 from trimtab.sim.result import SimSummary
 
-Reuse = Literal["same-code", "published", "all"]
-REUSES: tuple[Reuse, ...] = get_args(Reuse)
-"""Which kept runs are taken: those made by the very code that runs now; those of published policies whatever the code;
-all whatever the code."""
-
-_NOT_IN_A_RUN = ("cli", "cluster", "dashboard", "load", "report", "runtime", "testing")
-"""Folders of Trimtab that no simulated run goes through."""
 _SET_UP = ("contenders.py", "entrants.py", "hours.py", "measurements.py", "pipeline.yaml", "windows.py")
 
 
@@ -84,17 +76,14 @@ def outcome(case: Case) -> Outcome:
         return known
     result = play(case.data, case.window, case.entrant, case.seed, case.draw)
     made = _outcome(case, result)
-    partial = case.path.with_suffix(".part")
-    partial.write_bytes(msgspec.json.encode(made))
-    partial.replace(case.path)
+    files.keep(case.path, made)
     return made
 
 
 def kept(case: Case) -> Outcome | None:
     """The run, if it is kept and may be taken; under the entrant's name of now."""
-    try:
-        known = msgspec.json.decode(case.path.read_bytes(), type=Outcome)
-    except (OSError, msgspec.MsgspecError):
+    known = files.read(case.path, Outcome)
+    if known is None:
         return None
     taken = case.reuse == "all" or (case.reuse == "published" and case.entrant.role == "published")
     return replace(known, label=case.entrant.label) if taken or known.code == case.code else None
@@ -102,13 +91,7 @@ def kept(case: Case) -> Outcome | None:
 
 def code_digest() -> str:
     """Digest of the sources that make a run: Trimtab's up to the simulator, and these experiments' that set it up."""
-    package, here = Path(trimtab.__file__).parent, Path(__file__).parent
-    made_by = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in _NOT_IN_A_RUN]
-    made_by += [here / name for name in _SET_UP]
-    digest = hashlib.sha256()
-    for path in sorted(made_by):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:20]
+    return files.code_digest(Path(__file__).parent / name for name in _SET_UP)
 
 
 def _outcome(case: Case, result: SimResult) -> Outcome:

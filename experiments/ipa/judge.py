@@ -50,10 +50,11 @@ from experiments.ipa.judge_tables import (
     rival_lines,
     target_lines,
 )
-from experiments.ipa.kept import REUSES, Case, Outcome, digest, kept, outcome
+from experiments.ipa.kept import Case, Outcome, digest, kept, outcome
 from experiments.ipa.measurements import NAMES
 from experiments.ipa.published import WORKLOADS
 from experiments.ipa.verdict import Field, Figures, Point, chosen, next_floor
+from experiments.kept import REUSES
 from experiments.results import Cell, mean, show, write_csv
 from experiments.sweep import results
 

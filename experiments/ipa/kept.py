@@ -9,25 +9,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
 
-import msgspec
 from experiments.data import found
 from experiments.ipa.entrants import Entrant, play
+from experiments.kept import Reuse
 from experiments.results import mean
 
-import trimtab
+from experiments import kept as files
 from trimtab.errors import PlanRequestError
 from trimtab.sim.model import Draw
 from trimtab.sim.result import SimSummary
 
-Reuse = Literal["same-code", "published", "all"]
-REUSES: tuple[Reuse, ...] = get_args(Reuse)
-"""Which kept runs are taken: those made by the very code that runs now; those of published policies whatever the code;
-all whatever the code."""
-
-_NOT_IN_A_RUN = ("cli", "load", "report", "runtime", "testing")
-"""Folders of Trimtab that no simulated run goes through."""
 _SET_UP = ("contenders.py", "entrants.py", "measurements.py", "published.py", "scaling.py", "workloads.py")
 _READ = ("profiles_reconstructed", "profiles_measured", "variants", "experiment_configs", "workload_patterns")
 
@@ -84,9 +76,7 @@ def outcome(case: Case) -> Outcome:
     if known is not None:
         return known
     made = _made(case)
-    partial = case.path.with_suffix(".part")
-    partial.write_bytes(msgspec.json.encode(made))
-    partial.replace(case.path)
+    files.keep(case.path, made)
     return made
 
 
@@ -113,9 +103,8 @@ def _made(case: Case) -> Outcome:
 
 def kept(case: Case) -> Outcome | None:
     """The run, if it is kept and may be taken; under the entrant's name of now."""
-    try:
-        known = msgspec.json.decode(case.path.read_bytes(), type=Outcome)
-    except (OSError, msgspec.MsgspecError):
+    known = files.read(case.path, Outcome)
+    if known is None:
         return None
     theirs = case.entrant.role in ("family", "stated")
     taken = case.reuse == "all" or (case.reuse == "published" and theirs) or known.code == case.code
@@ -128,11 +117,6 @@ def digest(data: Path) -> str:
     Raises:
         DataError: the measurements are not there.
     """
-    package, here = Path(trimtab.__file__).parent, Path(__file__).parent
-    made_by = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in _NOT_IN_A_RUN]
-    made_by += [here / name for name in _SET_UP] + sorted(here.glob("*.yaml"))
-    made_by += [found(data, f"ipa/{name}.csv") for name in _READ]
-    told = hashlib.sha256()
-    for path in sorted(made_by):
-        told.update(path.name.encode() + b"\0" + path.read_bytes())
-    return told.hexdigest()[:20]
+    here = Path(__file__).parent
+    set_up = [*(here / name for name in _SET_UP), *here.glob("*.yaml")]
+    return files.code_digest([*set_up, *(found(data, f"ipa/{name}.csv") for name in _READ)])

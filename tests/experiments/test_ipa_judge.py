@@ -41,6 +41,7 @@ from experiments.ipa.verdict import (
     next_floor,
     not_dominated,
 )
+from experiments.kept import Reuse
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
@@ -245,7 +246,7 @@ def test_those_who_fill_a_cluster_get_one_of_ipas_size() -> None:
     assert result.run.cores == 10
 
 
-def case_of(folder: Path, entrant: Entrant, code: str = "a", reuse: kept.Reuse = "same-code") -> kept.Case:
+def case_of(folder: Path, entrant: Entrant, code: str = "a", reuse: Reuse = "same-code") -> kept.Case:
     return kept.Case(Path(), folder, "video", "bursty", entrant, 0, "mean", 1.0, 10, code, reuse)
 
 
