@@ -2,8 +2,9 @@
 
 In second t, r_t requests arrive and are served within that second (that they could wait up to the SLO is left out). A
 request served by variant v has accuracy a_v and takes c_v core-seconds, the best over all sizes of a replica of what
-one takes at saturation. Cores are held only while they serve, fractions of them too, at most C in any second; whoever
-serves may change at any moment. With x_tv the requests of second t that v serves:
+one takes at saturation (or what it takes in replicas of one size, where that is asked for). Cores are held only while
+they serve, fractions of them too, at most C in any second; whoever serves may change at any moment. With x_tv the
+requests of second t that v serves:
 
     Σ_v x_tv = r_t,     Σ_v c_v·x_tv ≤ C,     accuracy = Σ a_v·x_tv ÷ Σ r_t,     core-seconds = Σ c_v·x_tv
 
@@ -59,11 +60,13 @@ class Frontier:
         return float(np.interp(cores, self.cores, self.accuracy))
 
 
-def points(pipeline: Pipeline, profile: Profile) -> tuple[Point, ...]:
-    """The variants of InfAdapter's service, each at the size where a core serves most."""
+def points(pipeline: Pipeline, profile: Profile, size: int | None = None) -> tuple[Point, ...]:
+    """The variants of InfAdapter's service, each at the size where a core serves most, or all at one size in cores."""
     variants = pipeline.tasks[TASK].variants
     return tuple(
-        Point(min(p.cores / p.throughput_rps for p in measured.points), variants[name].accuracy)
+        Point(
+            min(p.cores / p.throughput_rps for p in measured.points if size in (None, p.cores)), variants[name].accuracy
+        )
         for name, measured in profile.variants[TASK].items()
     )
 

@@ -63,7 +63,7 @@ def experiment(asked: Options, parsed: Namespace) -> list[Path]:
     mine = {window.name: _ours(window, betas, found, asked.data, parsed.forecaster) for window in chosen}
     found += _play(base, chosen, mine, asked, "trimtab and bounds")
     everyone = [*theirs[chosen[0].name], *mine[chosen[0].name]]
-    fields = [_field(window, found, asked, betas) for window in chosen]
+    fields = [_field(window, found, asked, betas, parsed.bound_size) for window in chosen]
     written = [write_csv(asked.out / "judge_runs.csv", run_lines(found))]
     written += _tell(fields, everyone, betas, asked)
     return written + pictures(fields, everyone, Names(MAIN), asked.out)
@@ -100,9 +100,11 @@ def _ours(
     return made
 
 
-def _field(window: Window, found: Sequence[Outcome], asked: Options, betas: tuple[float, ...]) -> Field:
+def _field(
+    window: Window, found: Sequence[Outcome], asked: Options, betas: tuple[float, ...], size: int | None
+) -> Field:
     rates = played(asked.data, window, 0).trace.rates()
-    of = points(pipeline(), service_profile(asked.data))
+    of = points(pipeline(), service_profile(asked.data), size)
     by_seed = tuple(
         {o.label: _figures(o) for o in found if (o.window, o.seed) == (window.name, seed)}
         for seed in range(asked.seeds)
@@ -172,5 +174,9 @@ if __name__ == "__main__":
     made.add_argument("--betas", type=float, nargs="*", choices=BETAS, default=[], help="weights beside 0.05")
     made.add_argument("--draw", choices=("mean", "exponential"), default="mean", help="how service times spread")
     made.add_argument("--forecaster", metavar="NAME", help="for Trimtab, in place of its own; or a fitted one's file")
+    made.add_argument(
+        "--bound-size", type=int, choices=range(1, BUDGET + 1), metavar="CORES",
+        help="the bound's times are those of replicas of this size; by default of the best size of each variant",
+    )  # fmt: skip
     made.add_argument("--reuse", choices=REUSES, default="same-code", help="which kept runs are taken")
     run(made, experiment)
